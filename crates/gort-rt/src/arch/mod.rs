@@ -1,0 +1,15 @@
+//! One file per ABI: the context switch, the thread pointer and the first frame of a goroutine.
+//!
+//! # Required items
+//!
+//! | Item | Contract |
+//! |---|---|
+//! | [`init`] | called once before any of the others; finds out how the thread pointer may be written |
+//! | [`thread_pointer`] | the base that thread-local variables are addressed from |
+//! | [`switch`] | save the present context, load another one, thread pointer included |
+//! | [`call_on_stack`] | call a function on another stack and thread pointer, then come back |
+//! | [`prepare`] | lay out a first frame so that [`switch`] enters a function on a fresh stack |
+
+mod x86_64;
+
+pub(crate) use x86_64::{call_on_stack, init, prepare, switch, thread_pointer};

@@ -1,0 +1,211 @@
+//! x86-64, System V ABI.
+//!
+//! A suspended context is a stack pointer; everything else lies above it:
+//!
+//! ```text
+//!   sp + 56   return address
+//!   sp + 48   rbp
+//!   sp + 40   rbx
+//!   sp + 32   r12
+//!   sp + 24   r13
+//!   sp + 16   r14
+//!   sp +  8   r15
+//!   sp +  4   x87 control word (2 bytes)
+//!   sp +  0   MXCSR (4 bytes)
+//! ```
+//!
+//! The thread pointer (`fs` base) is not saved: it is a constant of the goroutine, so whoever switches *to* a context
+//! passes it. It is written between leaving the old stack and returning on the new one, so that no Rust or C frame ever
+//! runs on a stack with the base of another: a compiler may keep the address of a thread-local over any call.
+//!
+//! `ret` ends the switch, not an indirect jump: nearly every context was suspended by the same call instruction, so the
+//! processor's return predictor, which still holds the address that the *outgoing* context pushed, is right.
+
+use core::arch::{asm, naked_asm};
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// Bit of `AT_HWCAP2` by which the kernel says that user code may execute `wrfsbase`.
+const HWCAP2_FSGSBASE: u64 = 1 << 1;
+
+/// True when `wrfsbase` may be executed; otherwise the base is set by the `arch_prctl` system call.
+static FSGSBASE: AtomicBool = AtomicBool::new(false);
+
+/// Finds out whether `wrfsbase` may be used. Emulators such as valgrind do not announce it and get the system call.
+pub(crate) fn init() {
+    // SAFETY: getauxval reads a table that the kernel left for the process; any key is allowed.
+    let hwcap2 = unsafe { libc::getauxval(libc::AT_HWCAP2) };
+    FSGSBASE.store(hwcap2 & HWCAP2_FSGSBASE != 0, Ordering::Relaxed);
+}
+
+/// The thread pointer of the calling thread or goroutine.
+#[inline]
+pub(crate) fn thread_pointer() -> usize {
+    let tp;
+    // SAFETY: the ABI says that the word at fs:0 holds the thread pointer itself.
+    unsafe { asm!("mov {}, fs:[0]", out(reg) tp, options(nostack, preserves_flags, readonly, pure)) };
+    tp
+}
+
+/// Suspends the present context into `*save` and resumes the context `load` under the thread pointer `tp`.
+///
+/// Returns when somebody switches to the context that was saved, perhaps on another kernel thread.
+///
+/// # Safety
+/// `load` was made by `switch` or [`prepare`], is resumed once only, and its stack is alive; `tp` is the base that
+/// belongs to it. `save` must stay valid until the value has been stored.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn switch(save: *mut *mut u8, load: *mut u8, tp: usize) {
+    naked_asm!(
+        "push rbp",                   // the six registers that a callee must preserve
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "sub rsp, 8",                 // room for the floating-point control words
+        "stmxcsr [rsp]",              // rounding mode and exception masks of SSE ...
+        "fnstcw [rsp + 4]",           // ... and of the x87 unit are callee-saved too
+        "mov eax, [rsp]",             // remember ours, to compare with theirs
+        "movzx ecx, word ptr [rsp + 4]",
+        "mov [rdi], rsp",             // suspended: the old context is a stack pointer now
+        "mov rsp, rsi",               // from here on we are on the new stack
+        "cmp byte ptr [rip + {fsgsbase}], 0",
+        "je 4f",
+        "wrfsbase rdx",               // thread-local storage of the new context
+        "2:",
+        "cmp eax, [rsp]",             // loading control words is slow and they hardly ever differ
+        "jne 5f",
+        "cmp cx, [rsp + 4]",
+        "jne 5f",
+        "3:",
+        "add rsp, 8",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",                        // to whoever called switch on this stack, or to `enter`
+        "4:",                         // no wrfsbase: arch_prctl(ARCH_SET_FS, rdx)
+        "mov r8d, eax",               // the system call clobbers rax, rcx and r11
+        "mov r9d, ecx",
+        "mov rsi, rdx",
+        "mov edi, {arch_set_fs}",
+        "mov eax, {sys_arch_prctl}",
+        "syscall",
+        "mov eax, r8d",
+        "mov ecx, r9d",
+        "jmp 2b",
+        "5:",
+        "ldmxcsr [rsp]",
+        "fldcw [rsp + 4]",
+        "jmp 3b",
+        fsgsbase = sym FSGSBASE,
+        arch_set_fs = const ARCH_SET_FS,
+        sys_arch_prctl = const libc::SYS_arch_prctl,
+    )
+}
+
+/// `ARCH_SET_FS` of `asm/prctl.h`.
+const ARCH_SET_FS: i32 = 0x1002;
+
+/// Calls `f(arg)` on the stack that ends at `sp` with the thread pointer `tp`; both are put back before returning.
+///
+/// A backtrace taken inside `f` goes on into the caller: the frame's address is found through `rbp`.
+///
+/// # Safety
+/// `sp` is 16-byte aligned with enough free stack below, `tp` a complete thread block that no other thread runs on, and
+/// `f` does not unwind.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn call_on_stack(f: unsafe extern "C" fn(*mut u8), arg: *mut u8, sp: *mut u8, tp: usize) {
+    naked_asm!(
+        ".cfi_startproc",
+        "push rbp",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset rbp, -16",
+        "mov rbp, rsp",               // the way back, and where unwinders find our caller
+        ".cfi_def_cfa_register rbp",
+        "push rbx",
+        ".cfi_offset rbx, -24",
+        "push r12",
+        ".cfi_offset r12, -32",
+        "mov rbx, fs:[0]",            // the thread pointer to come back to
+        "mov r12, rdi",               // f and arg out of the way of the system call
+        "mov r8, rsi",
+        "mov r9, rdx",
+        "cmp byte ptr [rip + {fsgsbase}], 0",
+        "je 4f",
+        "wrfsbase rcx",
+        "2:",
+        "mov rsp, r9",                // new stack, new base: consistent again
+        "mov rdi, r8",
+        "call r12",
+        "cmp byte ptr [rip + {fsgsbase}], 0",
+        "je 5f",
+        "wrfsbase rbx",
+        "3:",
+        "lea rsp, [rbp - 16]",        // back to the caller's stack, above rbx and r12
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        ".cfi_def_cfa rsp, 8",
+        "ret",
+        ".cfi_def_cfa rbp, 16",
+        "4:",
+        "mov rsi, rcx",               // arch_prctl(ARCH_SET_FS, tp); clobbers rax, rcx, r11
+        "mov edi, {arch_set_fs}",
+        "mov eax, {sys_arch_prctl}",
+        "syscall",
+        "jmp 2b",
+        "5:",
+        "mov rsi, rbx",               // arch_prctl(ARCH_SET_FS, old tp)
+        "mov edi, {arch_set_fs}",
+        "mov eax, {sys_arch_prctl}",
+        "syscall",
+        "jmp 3b",
+        ".cfi_endproc",
+        fsgsbase = sym FSGSBASE,
+        arch_set_fs = const ARCH_SET_FS,
+        sys_arch_prctl = const libc::SYS_arch_prctl,
+    )
+}
+
+/// Lays out the first frame of a stack that ends at `top`, so that [`switch`] to the result calls `entry(arg)`.
+///
+/// # Safety
+/// `top` is 16-byte aligned, and the 96 bytes below it are writable and unused. `entry` never returns or unwinds.
+pub(crate) unsafe fn prepare(top: *mut u8, entry: unsafe extern "C" fn(*mut u8) -> !, arg: *mut u8) -> *mut u8 {
+    // Two zero words at the very top end frame-pointer walks; below them the picture in the module's head.
+    const WORDS: usize = 10;
+    // SAFETY: the caller vouches for 96 bytes below `top`; ten words are 80.
+    unsafe {
+        let sp = top.cast::<usize>().sub(WORDS);
+        sp.write(DEFAULT_FP_CONTROL);
+        sp.add(1).write(0); // r15
+        sp.add(2).write(0); // r14
+        sp.add(3).write(arg as usize); // r13
+        sp.add(4).write(entry as usize); // r12
+        sp.add(5).write(0); // rbx
+        sp.add(6).write(0); // rbp: the outermost frame
+        sp.add(7).write(enter as *const () as usize); // return address
+        sp.add(8).write(0);
+        sp.add(9).write(0);
+        sp.cast()
+    }
+}
+
+/// MXCSR 0x1f80 and x87 control word 0x037f: what the ABI gives a new thread.
+const DEFAULT_FP_CONTROL: usize = 0x037f_0000_1f80;
+
+/// The outermost frame: [`switch`] returns here with the entry function in r12 and its argument in r13.
+#[unsafe(naked)]
+unsafe extern "C" fn enter() {
+    naked_asm!(
+        ".cfi_startproc",
+        ".cfi_undefined rip", // nobody called us: unwinding and backtraces end here
+        "mov rdi, r13",
+        "call r12", // aligned: `ret` left rsp 16 bytes below `top`
+        "ud2",      // the entry function never returns
+        ".cfi_endproc",
+    )
+}
