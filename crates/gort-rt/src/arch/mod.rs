@@ -8,8 +8,10 @@
 //! | [`thread_pointer`] | the base that thread-local variables are addressed from |
 //! | [`switch`] | save the present context, load another one, thread pointer included |
 //! | [`call_on_stack`] | call a function on another stack and thread pointer, then come back |
+//! | [`valgrind`] | tells valgrind of stacks; does nothing where there is no valgrind |
 //! | [`prepare`] | lay out a first frame so that [`switch`] enters a function on a fresh stack |
 
+pub(crate) mod valgrind;
 mod x86_64;
 
 pub(crate) use x86_64::{call_on_stack, init, prepare, switch, thread_pointer};

@@ -109,12 +109,13 @@ pub(crate) unsafe extern "C" fn switch(save: *mut *mut u8, load: *mut u8, tp: us
 /// `ARCH_SET_FS` of `asm/prctl.h`.
 const ARCH_SET_FS: i32 = 0x1002;
 
-/// Calls `f(arg)` on the stack that ends at `sp` with the thread pointer `tp`; both are put back before returning.
+/// Calls `f(arg)` on the stack that ends at `sp` (null: on the present one) with the thread pointer `tp`; both are put back
+/// before returning.
 ///
 /// A backtrace taken inside `f` goes on into the caller: the frame's address is found through `rbp`.
 ///
 /// # Safety
-/// `sp` is 16-byte aligned with enough free stack below, `tp` a complete thread block that no other thread runs on, and
+/// `sp` is null or 16-byte aligned with enough free stack below, `tp` a complete thread block that no other thread runs on, and
 /// `f` does not unwind.
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn call_on_stack(f: unsafe extern "C" fn(*mut u8), arg: *mut u8, sp: *mut u8, tp: usize) {
@@ -137,6 +138,8 @@ pub(crate) unsafe extern "C" fn call_on_stack(f: unsafe extern "C" fn(*mut u8), 
         "je 4f",
         "wrfsbase rcx",
         "2:",
+        "test r9, r9",                // null: stay on this stack, which is aligned here
+        "cmovz r9, rsp",
         "mov rsp, r9",                // new stack, new base: consistent again
         "mov rdi, r8",
         "call r12",

@@ -1,1 +1,318 @@
-//! to be written
+//! A goroutine's identity: the thread block that makes code running on it a thread to Rust and to C.
+//!
+//! On x86-64 the thread pointer (`fs` base) points at a *thread control block*, glibc's `struct pthread`; below it lie the
+//! static thread-local variables of all modules, and its second word leads to the thread vector, which finds the dynamic
+//! ones. A goroutine has such a block of its own at the top of its stack mapping, where `pthread_create` puts a thread's:
+//!
+//! ```text
+//!   lo                                tp - below          tp           tp + tcb <= hi
+//!   | guard |   stack, grows down  <--|  static TLS       |  TCB       |
+//! ```
+//!
+//! # Two ways to make one
+//!
+//! **Built.** `_dl_allocate_tls` fills static TLS in and makes the thread vector; a *recipe* adds what `pthread_create`
+//! would have added to the block. The recipe is not written down in this crate: it is learnt at start-up by comparing a
+//! block of ours with those of two real threads ([`recipe`]). Some words cannot be copied from a thread and are known by
+//! name: the thread id (a number of the goroutine's own, never a real thread's, so that mutexes tell owners apart), the
+//! links of glibc's list of threads (a list of one, so that `fork` finds nothing to unlink), and the area where the kernel
+//! would keep the CPU number (marked "not registered", so that `sched_getcpu` asks).
+//!
+//! **Donor.** A real thread is created on the stack and leaves without glibc's noticing ([`donor`]). Tens of microseconds
+//! instead of one, and the memory can never be given back, but right by construction. It is chosen if the comparison found a
+//! word that it could not explain, or by `GORT_IDENTITY=donor`. `GORT_IDENTITY=built` insists on the other way and fails
+//! where it cannot be trusted.
+//!
+//! If glibc lacks one of the names that are needed, [`init`] fails; goroutines then have to be real threads.
+//!
+//! # Life of a block
+//!
+//! [`create`], then any number of times: [`start`] on the block, user code, [`run_destructors`] on the block, [`reset`] by
+//! anyone. At last [`destroy`]. [`refresh`] follows each `dlopen` and `dlclose`.
+//!
+//! # Known limits
+//!
+//! * `pthread_self()` of a goroutine is a valid argument for functions that look only at the block. Those that ask the kernel
+//!   about the thread id (`pthread_kill`, `pthread_setaffinity_np`, and `pthread_getattr_np`, which fills its result in and
+//!   then fails with `ESRCH`) do not know it.
+//! * `pthread_exit` on a goroutine has no start frame to unwind to and ends in a null access.
+//! * The kernel does not know a goroutine's list of robust mutexes, nor its id as an owner of priority-inheriting ones.
+//! * Constructors that `dlopen` runs *on a goroutine* see zeros in initial-exec variables of their own library: the loader
+//!   fills in only blocks in its list before it runs them. `dlopen` belongs on the kernel thread's own stack.
+//! * Libraries in a second namespace (`dlmopen`) keep their variables over a reuse, as libc does.
+//! * malloc's cache of a block is not freed by [`destroy`]: only the end of a real thread does that.
+
+mod block;
+mod destructors;
+mod donor;
+mod evidence;
+mod glibc;
+mod lock;
+mod modules;
+mod recipe;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::{c_int, CStr, OsString};
+use std::fmt;
+use std::sync::OnceLock;
+
+use evidence::Evidence;
+use glibc::Glibc;
+use recipe::Recipe;
+
+/// Environment variable that chooses how blocks are made.
+const VARIABLE: &str = "GORT_IDENTITY";
+
+/// Why goroutines cannot have thread blocks here, or why one could not be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Error {
+    /// This glibc (or a libc that is none, or a static one) does not export a name that is needed.
+    MissingSymbol(&'static CStr),
+    /// Something is not where this glibc's own tables say it is.
+    Layout(String),
+    /// `GORT_IDENTITY` has a value that means nothing.
+    Variable(OsString),
+    /// `GORT_IDENTITY=built`, but blocks built by hand would differ from real ones in a way not understood.
+    Refused(String),
+    /// The stack has fewer bytes than a block and a little stack need.
+    TooSmall { needed: usize },
+    /// No memory for a thread vector.
+    NoMemory,
+    /// A call of this name failed with this error number.
+    Os(&'static str, c_int),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::MissingSymbol(name) => write!(f, "the C library does not export {}", name.to_string_lossy()),
+            Error::Layout(what) => write!(f, "the C library's thread blocks are not as expected: {what}"),
+            Error::Variable(value) => write!(f, "{VARIABLE} is {value:?}; it may be \"built\" or \"donor\""),
+            Error::Refused(why) => write!(f, "{VARIABLE} is \"built\", but {why}"),
+            Error::TooSmall { needed } => write!(f, "a goroutine's stack needs {needed} bytes at least"),
+            Error::NoMemory => write!(f, "no memory for a thread block"),
+            Error::Os(call, code) => write!(f, "{call}: {}", std::io::Error::from_raw_os_error(*code)),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// How blocks are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// By hand, checked against real threads at start-up.
+    Built,
+    /// By a thread each, because of what the text says.
+    Donor(String),
+}
+
+/// The shape of a block, the same for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// Bytes of the TCB, from the thread pointer up.
+    pub(crate) tcb: usize,
+    /// Bytes of static TLS below the thread pointer. The stack begins under them.
+    pub(crate) below: usize,
+    /// Alignment of the thread pointer, a power of two.
+    pub(crate) align: usize,
+}
+
+impl Layout {
+    /// The thread pointer of a block at the top of a mapping that ends at `hi`.
+    pub(crate) fn thread_pointer(&self, hi: usize) -> usize {
+        (hi - self.tcb) & !(self.align - 1)
+    }
+
+    /// Where the stack of a block begins, 16-byte aligned: pushes go below this address.
+    pub(crate) fn stack_top(&self, tp: usize) -> usize {
+        (tp - self.below) & !15
+    }
+}
+
+/// What [`init`] finds out.
+#[derive(Debug, Clone)]
+struct State {
+    glibc: Glibc,
+    recipe: Recipe,
+    mode: Mode,
+}
+
+static STATE: OnceLock<Result<State, Error>> = OnceLock::new();
+
+/// Finds out how thread blocks are made here; later calls return the first one's result.
+///
+/// Starts and ends two threads. Call it on a thread, not on a goroutine, and before any other function of this module.
+pub(crate) fn init() -> Result<(), Error> {
+    let state = STATE.get_or_init(|| {
+        let state = State::find(std::env::var_os(VARIABLE))?;
+        if let Mode::Donor(why) = &state.mode {
+            eprintln!("gort: goroutines get their thread blocks from donor threads, which is slower: {why}");
+        }
+        Ok(state)
+    });
+    state.as_ref().map(drop).map_err(Error::clone)
+}
+
+/// The state, which [`init`] has left.
+fn state() -> &'static State {
+    STATE.get().and_then(|state| state.as_ref().ok()).expect("identity::init has succeeded")
+}
+
+/// The shape of blocks.
+pub(crate) fn layout() -> Layout {
+    let glibc = &state().glibc;
+    Layout { tcb: glibc.tcb, below: glibc.below, align: glibc.align }
+}
+
+/// How blocks are made, and why so if not by hand.
+pub(crate) fn mode() -> &'static Mode {
+    &state().mode
+}
+
+/// Makes a block at the top of `[lo, hi)` and returns its thread pointer.
+///
+/// `tid` is what mutexes know the goroutine by: unique among living goroutines, in 2^22 .. 2^30, where no real thread's is.
+/// Fails if the mapping is too small or memory is short.
+///
+/// # Safety
+/// The mapping is readable, writable and otherwise unused, and stays mapped until [`destroy`] has allowed otherwise.
+pub(crate) unsafe fn create(lo: *mut u8, hi: *mut u8, tid: u32) -> Result<usize, Error> {
+    let state = state();
+    // SAFETY: the caller's promise, passed on.
+    unsafe { state.create(&state.mode, lo, hi, tid) }
+}
+
+/// Makes the calling goroutine's C library state that of a new thread: errno, locale, cancellation.
+///
+/// # Safety
+/// Runs on a block of ours, before any user code of a goroutine does.
+pub(crate) unsafe fn start() {
+    // Since libc's own variables are not reset, this undoes what the last goroutine may have done to them.
+    // SAFETY: these act on the calling thread only. Choosing the global locale also loads the character tables of the
+    // locale in force now, as the start of a thread does.
+    unsafe {
+        *libc::__errno_location() = 0;
+        libc::uselocale(GLOBAL_LOCALE);
+        pthread_setcancelstate(0, core::ptr::null_mut());
+        pthread_setcanceltype(0, core::ptr::null_mut());
+    }
+}
+
+/// `LC_GLOBAL_LOCALE`.
+const GLOBAL_LOCALE: libc::locale_t = -1isize as libc::locale_t;
+
+extern "C" {
+    /// Zero is `PTHREAD_CANCEL_ENABLE`.
+    fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
+    /// Zero is `PTHREAD_CANCEL_DEFERRED`.
+    fn pthread_setcanceltype(kind: c_int, old: *mut c_int) -> c_int;
+}
+
+/// Runs the destructors of the goroutine's thread-local variables and pthread keys.
+///
+/// # Safety
+/// Runs on a block of ours, at the goroutine's end: no user code but the destructors follows until [`reset`].
+pub(crate) unsafe fn run_destructors() {
+    // SAFETY: the caller's promise, passed on.
+    unsafe { destructors::run(&state().glibc) }
+}
+
+/// Gives all thread-local variables but libc's and ld.so's their first values again.
+///
+/// # Safety
+/// `tp` came from [`create`], its goroutine has run its destructors, and nothing runs on the block or refers into it.
+pub(crate) unsafe fn reset(tp: usize) {
+    // SAFETY: the caller's promise, passed on.
+    unsafe { modules::reset(&state().glibc, tp) }
+}
+
+/// Frees what a block owns. True if its memory may be given back; a donor's may not, ever, but it may go on being reused.
+///
+/// # Safety
+/// As for [`reset`]; if the result is true, the block is not used again.
+#[must_use]
+pub(crate) unsafe fn destroy(tp: usize) -> bool {
+    let state = state();
+    if state.mode != Mode::Built {
+        return false;
+    }
+    // SAFETY: the block was built by hand, so nothing of glibc's refers to it, and the caller is done with it.
+    unsafe {
+        state.glibc.keys.free_blocks(tp);
+        (state.glibc.deallocate_tls)(tp as *mut _, false);
+    }
+    true
+}
+
+/// Names blocks: calls its argument with the thread pointer of each.
+pub(crate) type Live<'a> = &'a mut dyn FnMut(&mut dyn FnMut(usize));
+
+/// Follows a change of the loaded modules: a library's initial-exec variables get their values in blocks made before it.
+///
+/// `live` calls its argument with the thread pointer of every block that was created and not destroyed, idle ones included.
+/// Fails if memory is short.
+///
+/// # Safety
+/// Each thread pointer named is a block of ours. Called after each `dlopen` (before its caller can use what it loaded) and
+/// each `dlclose`, with loading, unloading and these calls serialised by one lock of the caller's.
+pub(crate) unsafe fn refresh(live: Live<'_>) -> Result<(), Error> {
+    let state = state();
+    // glibc knows donors' blocks and has filled them in itself.
+    let live = (state.mode == Mode::Built).then_some(live);
+    // SAFETY: the caller's promise, passed on.
+    unsafe { modules::refresh(&state.glibc, live) }
+}
+
+/// What `GORT_IDENTITY` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    /// Nothing: built if that is right, else donors.
+    Checked,
+    Built,
+    Donor,
+}
+
+/// How blocks are made with this recipe.
+fn choose(choice: Choice, recipe: &Recipe) -> Result<Mode, Error> {
+    match (choice, recipe.objection()) {
+        (Choice::Built, Some(why)) => Err(Error::Refused(why)),
+        (_, Some(why)) => Ok(Mode::Donor(why)),
+        (Choice::Donor, None) => Ok(Mode::Donor(format!("{VARIABLE} says so"))),
+        (_, None) => Ok(Mode::Built),
+    }
+}
+
+impl State {
+    /// Looks at this process's glibc. `choice` is the value of `GORT_IDENTITY`.
+    fn find(choice: Option<OsString>) -> Result<State, Error> {
+        let choice = match choice {
+            None => Choice::Checked,
+            Some(value) if value == "built" => Choice::Built,
+            Some(value) if value == "donor" => Choice::Donor,
+            Some(value) => return Err(Error::Variable(value)),
+        };
+        let glibc = Glibc::find()?;
+        destructors::check(&glibc)?;
+        let evidence = Evidence::collect(&glibc)?;
+        let recipe = evidence.recipe(&glibc)?;
+        modules::init(&glibc)?;
+        let mode = choose(choice, &recipe)?;
+        Ok(State { glibc, recipe, mode })
+    }
+
+    /// [`create`], in a given way.
+    ///
+    /// # Safety
+    /// As for [`create`].
+    unsafe fn create(&self, mode: &Mode, lo: *mut u8, hi: *mut u8, tid: u32) -> Result<usize, Error> {
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            match mode {
+                Mode::Built => block::build(&self.glibc, &self.recipe, lo, hi, tid),
+                Mode::Donor(_) => block::donate(&self.glibc, &self.recipe, lo, hi, tid),
+            }
+        }
+    }
+}

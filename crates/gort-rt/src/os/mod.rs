@@ -1,1 +1,40 @@
-//! to be written
+//! What the runtime asks of the operating system.
+//!
+//! Everything here goes to the kernel by a system call of our own, not by libc's function of that name: libc's are the
+//! ones that gort's hooks replace, and a runtime that parked a goroutine by calling a hooked `futex` would call itself.
+//! For the same reason nothing here touches `errno`, allocates (unless it says so) or uses thread-local storage, so it
+//! may be called between two goroutines, under any thread pointer, and in a signal handler where the item says so.
+//!
+//! # Required items
+//!
+//! A platform supplies all of these. Errors are raw `errno` values.
+//!
+//! | Item | Contract | Signal-safe |
+//! |---|---|---|
+//! | [`now`] | nanoseconds of a clock that never goes back and stands still while the machine is suspended | yes |
+//! | [`futex_wait`] | sleep while a word of this process holds a value, until woken or an absolute time | yes |
+//! | [`futex_wake`] | wake sleepers on a word; says how many | yes |
+//! | [`membarrier_register`] | once before [`membarrier`]; false when the platform has no such fence | no |
+//! | [`membarrier`] | every thread of the process executes a full fence before this returns | yes |
+//! | [`spawn_thread`] | start a detached kernel thread; allocates | no |
+//! | [`available_cpus`] | how many processors this process may keep busy; allocates | no |
+//! | [`gettid`] | the kernel's number of the calling thread | yes |
+//! | [`sched_yield`] | let another kernel thread run | yes |
+//! | [`sleep_ns`] | sleep at least so long, signals notwithstanding | yes |
+//! | [`write_stderr`] | write to descriptor 2, as far as it goes | yes |
+//! | [`read_file`] | the start of a file, into a buffer | yes |
+//! | [`thread_count`] | how many kernel threads this process has | yes |
+//! | [`mem::page_size`] | the unit of all lengths in `mem` | yes |
+//! | [`mem::reserve`] | address space that costs memory only where it is touched; zero; never huge pages | yes |
+//! | [`mem::unreserve`] | give address space back | yes |
+//! | [`mem::release_pages`] | give memory back, keep the addresses; they read as zero | yes |
+//! | [`mem::guard_install`] | make pages fault without splitting the mapping | yes |
+//! | [`mem::protect_none`] | make pages fault by taking their access rights away | yes |
+//! | [`mem::max_mappings`] | how many mappings the process may have, if there is a limit | yes |
+
+mod linux;
+
+pub(crate) use linux::{
+    available_cpus, futex_wait, futex_wake, gettid, mem, membarrier, membarrier_register, now, read_file, sched_yield,
+    sleep_ns, spawn_thread, thread_count, write_stderr,
+};

@@ -1,0 +1,2 @@
+/* The same C source that the Rust program compiles. */
+#include "../../c/bench.c"

@@ -1,0 +1,64 @@
+//! Kernel threads through std. The process is confined to as many CPUs as the others get processors, and crowds are scaled down to
+//! what a kernel allows by default. The rows about C give the floor: what a call costs without any runtime.
+
+use super::use_cpus;
+use crate::c;
+use crate::rows::threads::{StdRendezvous, StdUnbounded};
+use crate::rows::{ffi, threads_row, Measured, Threads};
+use std::hint::black_box;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+/// Marker of the runtime.
+struct Std;
+
+impl Threads for Std {
+    const MAX_LIVE: usize = 10_000;
+    // The kernel keeps its own counsel about sched_yield.
+    const ALTERNATES: bool = false;
+    type Handle<T: Send + 'static> = thread::JoinHandle<T>;
+    type Rendezvous = StdRendezvous;
+    type Unbounded = StdUnbounded;
+    type Counter = Mutex<u64>;
+
+    fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Self::Handle<T> {
+        thread::spawn(f)
+    }
+    fn join<T: Send + 'static>(handle: Self::Handle<T>) -> T {
+        handle.join().expect("the thread returns")
+    }
+    fn yield_now() {
+        thread::yield_now();
+    }
+    fn sleep(time: Duration) {
+        thread::sleep(time);
+    }
+    fn park() {
+        thread::park();
+    }
+    fn unpark<T: Send + 'static>(handle: &Self::Handle<T>) {
+        handle.thread().unpark();
+    }
+    fn bump(counter: &Self::Counter) {
+        *counter.lock().expect("not poisoned") += 1;
+    }
+    fn total(counter: &Self::Counter) -> u64 {
+        *counter.lock().expect("not poisoned")
+    }
+}
+
+/// What the C thread of the callback row calls: plain Rust.
+extern "C" fn plain(x: i64) -> i64 {
+    black_box(x) + 1
+}
+
+/// Runs one row.
+pub fn run(row: &str, procs: usize) -> Measured {
+    use_cpus(procs);
+    match row {
+        "callback_bound" => Ok(vec![ffi::callback_bound(plain)]),
+        "call_c" => Ok(vec![ffi::calls(c::add)]),
+        _ => threads_row::<Std>(row, procs).unwrap_or_else(|| Err("no such row".into())),
+    }
+}

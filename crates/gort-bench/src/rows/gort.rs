@@ -1,0 +1,72 @@
+//! gort itself: goroutines under std's names, with std's own channels and locks, which park them.
+
+use super::threads::{StdRendezvous, StdUnbounded};
+use super::{ffi, threads_row, Measured, Threads};
+use crate::c;
+use gort::thread;
+use std::hint::black_box;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// Marker of the runtime.
+pub struct Gort;
+
+impl Threads for Gort {
+    const MAX_LIVE: usize = usize::MAX;
+    const ALTERNATES: bool = true;
+    type Handle<T: Send + 'static> = thread::JoinHandle<T>;
+    type Rendezvous = StdRendezvous;
+    type Unbounded = StdUnbounded;
+    type Counter = Mutex<u64>;
+
+    fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Self::Handle<T> {
+        thread::spawn(f)
+    }
+    fn join<T: Send + 'static>(handle: Self::Handle<T>) -> T {
+        handle.join().expect("the goroutine returns")
+    }
+    fn yield_now() {
+        thread::yield_now();
+    }
+    fn sleep(time: Duration) {
+        thread::sleep(time);
+    }
+    fn park() {
+        thread::park();
+    }
+    fn unpark<T: Send + 'static>(handle: &Self::Handle<T>) {
+        handle.thread().unpark();
+    }
+    fn bump(counter: &Self::Counter) {
+        *counter.lock().expect("not poisoned") += 1;
+    }
+    fn total(counter: &Self::Counter) -> u64 {
+        *counter.lock().expect("not poisoned")
+    }
+}
+
+/// What the C threads of the callback rows call.
+extern "C" fn enter(x: i64) -> i64 {
+    gort::ffi::callback(move || black_box(x) + 1)
+}
+
+/// Starts the runtime with `procs` processors and runs one row.
+///
+/// # Panics
+/// If the runtime does not start or the row's result is wrong.
+pub fn run(row: &str, procs: usize) -> Measured {
+    gort::Config::new()
+        .procs(procs)
+        .start()
+        .expect("the runtime starts");
+    let on_goroutine = |f: fn() -> f64| Ok(vec![Gort::join(Gort::spawn(f))]);
+    match row {
+        "callback_bound" => Ok(vec![ffi::callback_bound(enter)]),
+        "callback_first" => Ok(vec![ffi::callback_first(enter)]),
+        "call_c" => on_goroutine(|| ffi::calls(c::add)),
+        "call_c_blocking" => {
+            on_goroutine(|| ffi::calls(|a, b| gort::ffi::blocking(move || c::add(a, b))))
+        }
+        _ => threads_row::<Gort>(row, procs).unwrap_or_else(|| Err("no such row".into())),
+    }
+}

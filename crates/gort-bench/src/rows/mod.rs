@@ -1,0 +1,111 @@
+//! The rows: what is measured, once, for every runtime whose tasks look like threads.
+//!
+//! A workload here is generic over [`Threads`], which gort, std and may implement; each gets its own monomorphised copy, so the
+//! comparison is of the same source. Runtimes of another shape (tokio's tasks, Go) repeat the workloads in their own idiom under
+//! `peers`. All counts pass through [`crate::measure::scaled`], and every workload checks its own result and panics if it is wrong.
+
+pub mod contend;
+pub mod ffi;
+pub mod gort;
+pub mod parked;
+pub mod spawn;
+pub mod switch;
+pub mod threads;
+
+pub use threads::{Channel, Threads};
+
+/// A row of the table.
+pub struct Row {
+    /// What one asks for on the command line.
+    pub name: &'static str,
+    /// The names and units of the figures it yields, in order.
+    pub figures: &'static [(&'static str, &'static str)],
+    /// What is done, in one line.
+    pub about: &'static str,
+}
+
+/// Shorthand for a row with one figure of its own name.
+macro_rules! row {
+    ($name:literal, $unit:literal, $about:literal) => {
+        Row {
+            name: $name,
+            figures: &[($name, $unit)],
+            about: $about,
+        }
+    };
+}
+
+/// All rows in the order of the table.
+pub const ROWS: &[Row] = &[
+    row!("yield", "ns", "two goroutines yield in turn; per yield"),
+    row!(
+        "pingpong",
+        "ns",
+        "rendezvous there and back over sync_channel(0) pairs; per round trip"
+    ),
+    row!(
+        "pingpong_unbounded",
+        "ns",
+        "the same over unbounded channels"
+    ),
+    row!("spawn_join", "ns", "spawn one, join it"),
+    row!(
+        "spawn_many",
+        "ns",
+        "spawn 100,000 that bump an atomic, then join all; per spawn"
+    ),
+    row!(
+        "skynet_1m",
+        "ms",
+        "a tree of six levels, ten children each; leaves are summed through channels"
+    ),
+    row!(
+        "mutex_100",
+        "ns",
+        "100 goroutines lock, increment, unlock 10,000 times; per operation"
+    ),
+    row!(
+        "sleep_1ms_100k",
+        "ms",
+        "100,000 goroutines sleep 1 ms; wall time from the first spawn to the last join"
+    ),
+    Row {
+        name: "parked_1m",
+        figures: &[("parked_1m", "ns"), ("parked_1m_bytes", "bytes")],
+        about: "a million goroutines parked at once; time to create and memory, each",
+    },
+    row!(
+        "callback_bound",
+        "ns",
+        "a C thread that called in before calls in again"
+    ),
+    row!(
+        "callback_first",
+        "ns",
+        "first entry and exit of a fresh C thread, less the bare thread"
+    ),
+    row!("call_c", "ns", "a goroutine calls a C function"),
+    row!("call_c_blocking", "ns", "the same, declared as blocking"),
+];
+
+/// The figures of one row in the order of [`Row::figures`], or why the runtime has none.
+pub type Measured = Result<Vec<f64>, String>;
+
+/// Runs a row that is generic over the runtime, on a task of that runtime. `None` if `row` is none of them.
+///
+/// The runtime must have been started with `procs` processors. Panics if a workload's result is wrong.
+pub fn threads_row<T: Threads>(row: &str, procs: usize) -> Option<Measured> {
+    let run: fn(usize) -> Measured = match row {
+        "yield" => |procs| Ok(vec![switch::yields::<T>(procs)]),
+        "pingpong" => |_| Ok(vec![switch::pingpong::<T::Rendezvous, T>()]),
+        "pingpong_unbounded" => |_| Ok(vec![switch::pingpong::<T::Unbounded, T>()]),
+        "spawn_join" => |_| Ok(vec![spawn::spawn_join::<T>()]),
+        "spawn_many" => |_| Ok(vec![spawn::spawn_many::<T>()]),
+        "skynet_1m" => |_| spawn::skynet::<T>(),
+        "mutex_100" => |_| Ok(vec![contend::mutex::<T>()]),
+        "sleep_1ms_100k" => |_| contend::sleep::<T>(),
+        "parked_1m" => |_| Ok(parked::parked::<T>()),
+        _ => return None,
+    };
+    Some(T::join(T::spawn(move || run(procs))))
+}

@@ -1,0 +1,139 @@
+//! Sleeping and yielding.
+
+use crate::next::Next;
+use crate::switch::may_park;
+use crate::sys::{fail, raw};
+use core::mem;
+use gort_rt::hook;
+use libc::{c_int, clockid_t, timespec};
+
+const SECOND: i64 = 1_000_000_000;
+
+fn is_valid(t: timespec) -> bool {
+    t.tv_sec >= 0 && (0..SECOND).contains(&t.tv_nsec)
+}
+
+/// Nanoseconds, at most those of 292 years.
+fn nanoseconds(t: timespec) -> u64 {
+    (t.tv_sec as u64).saturating_mul(SECOND as u64).saturating_add(t.tv_nsec as u64)
+}
+
+/// The moment, on the monotonic clock, that a duration or a moment of `clock` means; None if the kernel would refuse it.
+///
+/// A moment of the realtime clock is converted now: a later change of that clock does not move it.
+pub(crate) fn deadline(clock: clockid_t, absolute: bool, t: timespec) -> Option<u64> {
+    if !is_valid(t) {
+        return None;
+    }
+    let ns = nanoseconds(t);
+    match (absolute, clock) {
+        (false, _) => Some(hook::now().saturating_add(ns)),
+        (true, libc::CLOCK_MONOTONIC) => Some(ns),
+        (true, _) => {
+            let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
+            // SAFETY: `now` is ours to write.
+            unsafe { libc::clock_gettime(clock, &raw mut now) };
+            Some(hook::now().saturating_add(ns.saturating_sub(nanoseconds(now))))
+        }
+    }
+}
+
+/// libc's `nanosleep`.
+///
+/// # Safety
+/// `request` is readable; `rest` is null or writable.
+#[no_mangle]
+pub unsafe extern "C" fn nanosleep(request: *const timespec, rest: *mut timespec) -> c_int {
+    if may_park() {
+        // SAFETY: the caller's promise.
+        return match deadline(libc::CLOCK_REALTIME, false, unsafe { *request }) {
+            None => fail(libc::EINVAL) as c_int,
+            Some(when) => {
+                hook::sleep_until(when);
+                0
+            }
+        };
+    }
+    static NEXT: Next = Next::new(c"nanosleep");
+    let next = NEXT.get();
+    // SAFETY: a symbol of this name has this type; the system call stands in where there is none.
+    unsafe {
+        if next.is_null() {
+            return raw(libc::SYS_nanosleep, [request as usize, rest as usize, 0, 0, 0, 0]) as c_int;
+        }
+        mem::transmute::<*mut libc::c_void, unsafe extern "C" fn(*const timespec, *mut timespec) -> c_int>(next)(
+            request, rest,
+        )
+    }
+}
+
+/// libc's `clock_nanosleep`: returns the error's number and leaves errno alone.
+///
+/// # Safety
+/// As for [`nanosleep`].
+#[no_mangle]
+pub unsafe extern "C" fn clock_nanosleep(
+    clock: clockid_t,
+    flags: c_int,
+    request: *const timespec,
+    rest: *mut timespec,
+) -> c_int {
+    let known = matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC | libc::CLOCK_BOOTTIME);
+    if known && may_park() {
+        // SAFETY: the caller's promise.
+        return match deadline(clock, flags & libc::TIMER_ABSTIME != 0, unsafe { *request }) {
+            None => libc::EINVAL,
+            Some(when) => {
+                hook::sleep_until(when);
+                0
+            }
+        };
+    }
+    static NEXT: Next = Next::new(c"clock_nanosleep");
+    type F = unsafe extern "C" fn(clockid_t, c_int, *const timespec, *mut timespec) -> c_int;
+    let next = NEXT.get();
+    // SAFETY: a symbol of this name has this type.
+    unsafe {
+        if next.is_null() {
+            return libc::ENOSYS;
+        }
+        mem::transmute::<*mut libc::c_void, F>(next)(clock, flags, request, rest)
+    }
+}
+
+/// libc's `sched_yield`.
+#[no_mangle]
+pub extern "C" fn sched_yield() -> c_int {
+    if may_park() && hook::yield_now() {
+        return 0;
+    }
+    // SAFETY: the call has no arguments and no preconditions.
+    unsafe { raw(libc::SYS_sched_yield, [0; 6]) as c_int }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn t(tv_sec: i64, tv_nsec: i64) -> timespec {
+        timespec { tv_sec, tv_nsec }
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_refused() {
+        for bad in [t(-1, 0), t(0, -1), t(0, SECOND), t(1, i64::MAX)] {
+            assert_eq!(deadline(libc::CLOCK_MONOTONIC, false, bad), None);
+            assert_eq!(deadline(libc::CLOCK_REALTIME, true, bad), None);
+        }
+    }
+
+    #[test]
+    fn moments_and_durations() {
+        assert_eq!(deadline(libc::CLOCK_MONOTONIC, true, t(5, 7)), Some(5_000_000_007));
+        let before = hook::now();
+        let when = deadline(libc::CLOCK_REALTIME, false, t(1, 0)).unwrap();
+        assert!(when >= before + 1_000_000_000 && when <= hook::now() + 1_000_000_000);
+        assert_eq!(deadline(libc::CLOCK_MONOTONIC, false, t(i64::MAX, 0)), Some(u64::MAX), "for ever");
+        assert!(deadline(libc::CLOCK_REALTIME, true, t(0, 0)).unwrap() <= hook::now(), "long past");
+    }
+}

@@ -1,0 +1,67 @@
+//! `syscall`, by which std and parking_lot reach the futex.
+
+use crate::futex;
+use core::arch::asm;
+use libc::{c_int, c_long};
+
+/// Leaves `code` in errno and returns -1, as libc's functions do.
+pub(crate) fn fail(code: c_int) -> c_long {
+    // SAFETY: the location is the calling thread's or goroutine's own.
+    unsafe { *libc::__errno_location() = code };
+    -1
+}
+
+/// A system call, with libc's convention for errors.
+///
+/// # Safety
+/// As for the call in question.
+#[inline]
+pub(crate) unsafe fn raw(number: c_long, args: [usize; 6]) -> c_long {
+    let result: isize;
+    // SAFETY: the caller vouches for the call. The instruction clobbers rcx and r11, and memory as the call says.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") args[0],
+            in("rsi") args[1],
+            in("rdx") args[2],
+            in("r10") args[3],
+            in("r8") args[4],
+            in("r9") args[5],
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    if (-4095..0).contains(&result) {
+        fail(-result as c_int)
+    } else {
+        result as c_long
+    }
+}
+
+/// libc's `syscall`. C declares it variadic; on x86-64 its integer arguments travel as those of this signature, and those
+/// that a caller left out are read from registers or stack and not used.
+///
+/// # Safety
+/// As for the call in question.
+#[no_mangle]
+pub unsafe extern "C" fn syscall(
+    number: c_long,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+    f: usize,
+) -> c_long {
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        if number == libc::SYS_futex {
+            futex::futex([a, b, c, d, e, f])
+        } else {
+            raw(number, [a, b, c, d, e, f])
+        }
+    }
+}

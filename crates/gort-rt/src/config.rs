@@ -1,0 +1,191 @@
+//! Configuration: what a program sets, else what the environment says, else a default.
+
+use crate::error::Error;
+use crate::os;
+use crate::stack::{self, Guard};
+use crate::start;
+use std::env;
+use std::ffi::OsString;
+
+/// The most Ps that may be asked for.
+const MOST_PROCS: usize = 1024;
+/// The smallest stack that may be asked for, in bytes.
+const SMALLEST_STACK: usize = 16 << 10;
+
+/// Settings of the runtime. What is not set here comes from the environment, then from a default.
+///
+/// | Setting | Variable | Default |
+/// |---|---|---|
+/// | [`procs`](Config::procs) | `GORT_PROCS` | the CPUs that the process may use: affinity mask and cgroup quota |
+/// | [`stack_size`](Config::stack_size) | `GORT_STACK_SIZE`, `RUST_MIN_STACK` (bytes; `k`, `m`, `g` allowed in the first) | 216 KiB, in a slot of 256 KiB |
+/// | [`overflow_report`](Config::overflow_report) | `GORT_OVERFLOW_REPORT` (`0`, `1`) | on |
+/// | [`deadlock_report`](Config::deadlock_report) | `GORT_DEADLOCK_REPORT` (`0`, `1`) | on |
+/// | for tests | `GORT_CHAOS` (a seed), `GORT_GUARD` (`markers`, `mprotect`), `GORT_IDENTITY` (`built`, `donor`) | |
+///
+/// The runtime starts by itself, with the defaults, at the first spawn. A value that means nothing is an error that names
+/// it, never silently a default.
+///
+/// ```
+/// gort_rt::Config::new().procs(2).start().expect("not started before");
+/// assert_eq!(gort_rt::stats().procs, 2);
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    procs: Option<usize>,
+    stack_size: Option<usize>,
+    overflow_report: Option<bool>,
+    deadlock_report: Option<bool>,
+}
+
+/// Settings with every choice made.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) procs: usize,
+    pub(crate) stack_size: usize,
+    pub(crate) overflow_report: bool,
+    pub(crate) deadlock_report: bool,
+    pub(crate) chaos: Option<u64>,
+    pub(crate) guard: Option<Guard>,
+}
+
+impl Config {
+    /// Settings that say nothing yet.
+    pub fn new() -> Config {
+        Config::default()
+    }
+
+    /// How many goroutines run cooperatively at a time: 1 to 1024.
+    pub fn procs(mut self, n: usize) -> Config {
+        self.procs = Some(n);
+        self
+    }
+
+    /// Bytes of stack that a goroutine has at least, unless its `Builder` says otherwise. Memory is taken up as it is used.
+    pub fn stack_size(mut self, bytes: usize) -> Config {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Whether to install a handler for SIGSEGV and SIGBUS that reports a goroutine's stack overflow with its name, and
+    /// passes every other fault on to the handler that was there.
+    pub fn overflow_report(mut self, on: bool) -> Config {
+        self.overflow_report = Some(on);
+        self
+    }
+
+    /// Whether to report on standard error when all goroutines wait and nothing in the process can wake them any more.
+    pub fn deadlock_report(mut self, on: bool) -> Config {
+        self.deadlock_report = Some(on);
+        self
+    }
+
+    /// Starts the runtime with these settings.
+    ///
+    /// # Errors
+    /// A setting or an environment variable has no meaning, the C library does not allow goroutines to have thread-local
+    /// storage of their own, or the runtime has been started before.
+    pub fn start(self) -> Result<(), Error> {
+        start::with(self)
+    }
+
+    /// Fills in what was not set.
+    pub(crate) fn settle(self) -> Result<Settings, Error> {
+        let from_env = |name: &str| env::var_os(name).filter(|v| !v.is_empty());
+        let procs = match self.procs {
+            Some(n) => check_procs(n)?,
+            None => match from_env("GORT_PROCS") {
+                Some(v) => parse(&v).ok().and_then(|n| check_procs(n).ok()).ok_or_else(|| {
+                    Error::variable("GORT_PROCS", &v, &format!("a number from 1 to {MOST_PROCS}"))
+                })?,
+                None => os::available_cpus().min(MOST_PROCS),
+            },
+        };
+        let stack_size = match self.stack_size {
+            Some(n) => check_stack(n)?,
+            None => match (from_env("GORT_STACK_SIZE"), from_env("RUST_MIN_STACK")) {
+                (Some(v), _) => parse(&v).ok().and_then(|n| check_stack(n).ok()).ok_or_else(|| {
+                    Error::variable("GORT_STACK_SIZE", &v, "a number of bytes (16k or more; k, m or g may follow)")
+                })?,
+                (None, Some(v)) => parse(&v)
+                    .map_err(|()| Error::variable("RUST_MIN_STACK", &v, "a number of bytes"))?
+                    .max(SMALLEST_STACK),
+                (None, None) => stack::DEFAULT_USABLE - (24 << 10),
+            },
+        };
+        let switch = |set: Option<bool>, name: &str| match set {
+            Some(on) => Ok(on),
+            None => match from_env(name) {
+                None => Ok(true),
+                Some(v) if v == "1" => Ok(true),
+                Some(v) if v == "0" => Ok(false),
+                Some(v) => Err(Error::variable(name, &v, "0 or 1")),
+            },
+        };
+        let chaos = from_env("GORT_CHAOS")
+            .map(|v| {
+                v.to_str().and_then(|t| t.parse().ok()).ok_or_else(|| Error::variable("GORT_CHAOS", &v, "a number: a seed"))
+            })
+            .transpose()?;
+        let guard = from_env("GORT_GUARD");
+        let guard = stack::parse_guard(guard.as_deref()).map_err(|e| Error::invalid(e.to_string()))?;
+        Ok(Settings {
+            procs,
+            stack_size,
+            overflow_report: switch(self.overflow_report, "GORT_OVERFLOW_REPORT")?,
+            deadlock_report: switch(self.deadlock_report, "GORT_DEADLOCK_REPORT")?,
+            chaos,
+            guard,
+        })
+    }
+}
+
+fn check_procs(n: usize) -> Result<usize, Error> {
+    if (1..=MOST_PROCS).contains(&n) {
+        Ok(n)
+    } else {
+        Err(Error::invalid(format!("Config::procs is {n}; it must be from 1 to {MOST_PROCS}")))
+    }
+}
+
+fn check_stack(n: usize) -> Result<usize, Error> {
+    if n >= SMALLEST_STACK {
+        Ok(n)
+    } else {
+        Err(Error::invalid(format!("Config::stack_size is {n}; it must be {SMALLEST_STACK} bytes or more")))
+    }
+}
+
+/// A number, perhaps with `k`, `m` or `g` behind it.
+fn parse(value: &OsString) -> Result<usize, ()> {
+    let text = value.to_str().ok_or(())?.trim();
+    let (digits, shift) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 10),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 20),
+        Some(b'g' | b'G') => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    digits.parse::<usize>().map_err(drop)?.checked_mul(1 << shift).ok_or(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_units() {
+        for (text, number) in [("1", Ok(1)), ("64k", Ok(65536)), ("2M", Ok(2 << 20)), ("1g", Ok(1 << 30))] {
+            assert_eq!(parse(&text.into()), number, "{text}");
+        }
+        for text in ["", "k", "-1", "1.5", "ten", "1kk", "99999999999999999999", "18446744073709551615k"] {
+            assert_eq!(parse(&text.into()), Err(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_set_is_checked() {
+        assert!(Config::new().procs(0).settle().unwrap_err().to_string().contains("from 1 to 1024"));
+        assert!(Config::new().procs(1025).settle().is_err());
+        assert!(Config::new().stack_size(100).settle().unwrap_err().to_string().contains("16384"));
+        assert_eq!(Config::new().procs(3).settle().unwrap().procs, 3);
+    }
+}

@@ -1,0 +1,57 @@
+//! What can go wrong when the runtime starts or a goroutine is made.
+
+use crate::identity;
+use crate::stack;
+use std::fmt;
+use std::io;
+
+/// Why the runtime could not be started or configured, or a goroutine not be made. The text says what to do.
+#[derive(Debug, Clone)]
+pub struct Error {
+    text: String,
+    errno: Option<i32>,
+}
+
+impl Error {
+    /// An environment variable with a value that means nothing.
+    pub(crate) fn variable(name: &str, value: &std::ffi::OsStr, wanted: &str) -> Error {
+        Error { text: format!("{name} is {value:?}; it must be {wanted}"), errno: Some(libc::EINVAL) }
+    }
+
+    /// A wrong argument or the wrong moment.
+    pub(crate) fn invalid(text: String) -> Error {
+        Error { text, errno: Some(libc::EINVAL) }
+    }
+
+    /// The system refused something.
+    pub(crate) fn os(what: &str, errno: i32) -> Error {
+        Error { text: format!("{what}: {}", io::Error::from_raw_os_error(errno)), errno: Some(errno) }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<stack::AllocError> for Error {
+    fn from(e: stack::AllocError) -> Error {
+        Error { text: e.to_string(), errno: Some(e.errno()) }
+    }
+}
+
+impl From<identity::Error> for Error {
+    fn from(e: identity::Error) -> Error {
+        Error { text: e.to_string(), errno: None }
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(e: Error) -> io::Error {
+        let kind = e.errno.map_or(io::ErrorKind::Unsupported, |code| io::Error::from_raw_os_error(code).kind());
+        io::Error::new(kind, e)
+    }
+}

@@ -1,0 +1,76 @@
+//! Declared blocking calls: Go's `cgocall`, `entersyscall` and `exitsyscall`.
+
+use crate::sched::g::G;
+use crate::sched::revoke::{enter, leave};
+use crate::sched::{self, idle};
+use core::sync::atomic::Ordering;
+
+/// Runs `f`, which may block its kernel thread, in place. While it does, the goroutine's P may go to others: sysmon takes
+/// it after about 20 µs if there is work. On a thread that is no goroutine this is a plain call.
+///
+/// Entering and leaving cost two stores each. A goroutine that has lost its P queues for one afterwards. `f` keeps the
+/// goroutine's stack and thread-local storage, and may call back.
+///
+/// ```
+/// let before = gort_rt::thread::spawn(|| gort_rt::ffi::blocking(|| unsafe { libc::getppid() }));
+/// assert!(before.join().unwrap() >= 0);
+/// ```
+#[inline]
+pub fn blocking<T>(f: impl FnOnce() -> T) -> T {
+    match sched::parkable() {
+        None => f(),
+        Some(g) => {
+            let call = Call::begin(g);
+            let value = f();
+            drop(call);
+            value
+        }
+    }
+}
+
+/// A declared blocking call under way; its end, by panic too, is the way back into the scheduler's order.
+struct Call<'a> {
+    g: &'a G,
+    nested: bool,
+}
+
+impl<'a> Call<'a> {
+    #[inline]
+    fn begin(g: &'a G) -> Call<'a> {
+        // SAFETY: the M of a running goroutine is set and lives for ever.
+        let m = unsafe { &*g.m.get() };
+        let tick = m.syscall_tick.load(Ordering::Relaxed);
+        let nested = tick % 2 == 1;
+        if !nested {
+            m.syscall_tick.store(tick.wrapping_add(1), Ordering::Relaxed);
+        }
+        Call { g, nested }
+    }
+}
+
+impl Drop for Call<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // A callback below `f` may have parked and come back on another M, whose tick is even.
+        // SAFETY: as in `begin`.
+        let m = unsafe { &*self.g.m.get() };
+        let tick = m.syscall_tick.load(Ordering::Relaxed);
+        if !self.nested && tick % 2 == 1 {
+            m.syscall_tick.store(tick.wrapping_add(1), Ordering::Relaxed);
+        }
+        if m.lost_p() {
+            resume(self.g);
+        }
+    }
+}
+
+/// The goroutine has lost its P meanwhile: take an idle one, or queue.
+#[cold]
+fn resume(g: &G) {
+    let m = enter(g);
+    let has = m.p().is_some() || idle::take_idle_p(m);
+    leave(m);
+    if !has {
+        sched::yield_now(g);
+    }
+}

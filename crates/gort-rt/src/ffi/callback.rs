@@ -1,0 +1,149 @@
+//! Rust functions that any C thread may call: Go's `cgocallback`.
+//!
+//! The life of a callback: is there a G in the TLS word? A goroutine (Rust called C, which calls back) or a thread with an M
+//! runs the function in place. A thread without one gets an M first. The function runs on the caller's own stack and
+//! thread-local storage, without a P: entering never waits, blocking blocks this kernel thread only, and making goroutines
+//! runnable goes through the injection stack.
+//!
+//! Panics stop at the boundary, always.
+
+use super::extra_m::{dropm, needm, Bound};
+use crate::sched::g::{Kind, G};
+use crate::sched::m::M;
+use crate::tls;
+use core::any::Any;
+use core::cell::RefCell;
+use core::sync::atomic::Ordering;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+/// Runs `f` inside the runtime, on whatever thread this is, and returns what it returns.
+///
+/// # Panics
+/// Where `f` panics. At an `extern "C"` boundary use [`callback_or`] or `#[gort::callback]`, which keep panics from C.
+///
+/// ```
+/// assert_eq!(gort_rt::ffi::callback(|| 6 * 7), 42);
+/// ```
+#[inline]
+pub fn callback<T>(f: impl FnOnce() -> T) -> T {
+    // SAFETY: the current G lives while its code or its thread does.
+    match unsafe { tls::getg().as_ref() } {
+        Some(g) => inside(g, f),
+        None => first(f),
+    }
+}
+
+/// A caller that has a G.
+#[inline]
+fn inside<T>(g: &G, f: impl FnOnce() -> T) -> T {
+    if g.kind != Kind::Foreign {
+        return f(); // nested: Rust, C, Rust
+    }
+    // SAFETY: a foreign G's M is set for ever.
+    let _depth = Depth::enter(unsafe { &*g.m.get() });
+    f()
+}
+
+/// The first callback of a thread.
+#[cold]
+fn first<T>(f: impl FnOnce() -> T) -> T {
+    let (m, bound) = needm();
+    let _drop = (bound == Bound::ToCall).then(|| Unbind(m));
+    let _depth = Depth::enter(m);
+    f()
+}
+
+/// Counts a callback on a foreign thread, also when it ends by a panic.
+struct Depth(&'static M);
+
+impl Depth {
+    #[inline]
+    fn enter(m: &'static M) -> Depth {
+        let depth = m.depth.load(Ordering::Relaxed);
+        m.depth.store(depth + 1, Ordering::Relaxed);
+        Depth(m)
+    }
+}
+
+impl Drop for Depth {
+    #[inline]
+    fn drop(&mut self) {
+        let depth = self.0.depth.load(Ordering::Relaxed);
+        self.0.depth.store(depth - 1, Ordering::Relaxed);
+    }
+}
+
+struct Unbind(&'static M);
+
+impl Drop for Unbind {
+    fn drop(&mut self) {
+        dropm(self.0);
+    }
+}
+
+/// As [`callback`]; a panic in `f` is caught and given back.
+///
+/// # Errors
+/// `f` panicked; its text is kept for [`take_last_panic`] too.
+#[inline]
+pub fn try_callback<T>(f: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
+    callback(|| catch_unwind(AssertUnwindSafe(f)).inspect_err(|payload| keep(text(payload.as_ref()))))
+}
+
+/// As [`callback`], for an `extern "C"` function: if `f` panics, the result is what `on_panic` returns, and the panic's
+/// text is kept for [`take_last_panic`].
+///
+/// If `on_panic` panics too, the process aborts.
+#[inline]
+pub fn callback_or<T>(f: impl FnOnce() -> T, on_panic: impl FnOnce() -> T) -> T {
+    match try_callback(f) {
+        Ok(value) => value,
+        Err(payload) => {
+            // Dropping a payload may run anything, even another panic.
+            let or = catch_unwind(AssertUnwindSafe(|| {
+                drop(payload);
+                on_panic()
+            }));
+            or.unwrap_or_else(|_| die("a callback", "its on_panic value panicked"))
+        }
+    }
+}
+
+/// As [`callback`], for an `extern "C"` function named `name`: if `f` panics, the process ends, saying so.
+#[inline]
+pub fn callback_or_abort<T>(name: &'static str, f: impl FnOnce() -> T) -> T {
+    match try_callback(f) {
+        Ok(value) => value,
+        Err(payload) => die(name, text(payload.as_ref())),
+    }
+}
+
+#[cold]
+fn die(name: &str, text: &str) -> ! {
+    let line = format!("gort: panic in {name}, which may not unwind into its C caller: {text}\n");
+    crate::os::write_stderr(line.as_bytes());
+    std::process::abort();
+}
+
+thread_local! {
+    static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+fn keep(text: &str) {
+    // A thread that is ending may have no place for it any more.
+    let _ = LAST.try_with(|last| last.replace(Some(text.to_owned())));
+}
+
+/// The text of the last panic that a callback caught on the calling thread or goroutine; the next call finds none.
+pub fn take_last_panic() -> Option<String> {
+    LAST.try_with(RefCell::take).ok().flatten()
+}
+
+/// What a panic says.
+fn text(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(a payload that is no text)")
+}

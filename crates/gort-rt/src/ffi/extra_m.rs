@@ -1,0 +1,141 @@
+//! Extra Ms: records for threads that the runtime did not make. Go's `needm`, `dropm` and the extra-M list.
+//!
+//! The first callback on a foreign thread binds an M to it ([`needm`]); the thread keeps it until it exits, when the
+//! destructor of one process-wide pthread key gives it back ([`dropm`]). So the second callback finds the M in the thread's
+//! TLS word, without a system call. No alternate signal stack, no signal mask, no stack bounds: the callback's code runs on
+//! the thread's own stack and thread-local storage, and never without the C code's consent on any other.
+//!
+//! POSIX calls key destructors in rounds. A destructor of the host's that runs after ours may call in again: the thread
+//! then knows that it is ending, and the M is bound for that one call only, so that none is lost after the last round. The
+//! same is done when no pthread key can be had.
+//!
+//! "Has an M" (the TLS word) and "is inside the runtime" (`m.depth`) are two facts: a bound thread has an M while it is
+//! in C.
+
+use crate::sched::m::M;
+use crate::sync::rawmutex::RawMutex;
+use crate::tls;
+use core::cell::Cell;
+use core::ffi::c_void;
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::sync::OnceLock;
+
+/// Extra Ms without a thread, linked through `M::link`.
+struct List(*const M);
+
+// SAFETY: Ms live as long as the process; those in the list belong to it.
+unsafe impl Send for List {}
+
+static LIST: RawMutex<List> = RawMutex::new(List(ptr::null()));
+static MADE: AtomicU32 = AtomicU32::new(0);
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// True once this thread's key destructor has run: it is ending.
+    static ENDING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Figures for [`crate::stats`].
+pub(crate) struct Counts {
+    pub(crate) made: usize,
+    pub(crate) in_use: usize,
+    pub(crate) inside: usize,
+}
+
+/// The counts of this moment.
+pub(crate) fn counts() -> Counts {
+    Counts {
+        made: MADE.load(Ordering::Relaxed) as usize,
+        in_use: IN_USE.load(Ordering::Relaxed),
+        inside: all().filter(|m| m.depth.load(Ordering::Relaxed) > 0).count(),
+    }
+}
+
+/// The newest extra M; all of them are linked through `M::older`.
+static NEWEST: AtomicPtr<M> = AtomicPtr::new(ptr::null_mut());
+
+/// All extra Ms ever made.
+fn all() -> impl Iterator<Item = &'static M> {
+    let next = |m: *const M| {
+        // SAFETY: the chain holds Ms, which are never freed, and is only ever added to at its head.
+        unsafe { m.as_ref() }
+    };
+    core::iter::successors(next(NEWEST.load(Ordering::Acquire)), move |m| next(m.older.get()))
+}
+
+/// A new extra M.
+fn make() -> &'static M {
+    let m = M::leak(MADE.fetch_add(1, Ordering::Relaxed), true);
+    let mut newest = NEWEST.load(Ordering::Relaxed);
+    loop {
+        m.older.set(newest);
+        match NEWEST.compare_exchange_weak(newest, ptr::from_ref(m).cast_mut(), Ordering::Release, Ordering::Relaxed) {
+            Ok(_) => return m,
+            Err(now) => newest = now,
+        }
+    }
+}
+
+/// How long an M is bound.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bound {
+    /// Until the thread exits.
+    ToThread,
+    /// For this call; the caller calls [`dropm`].
+    ToCall,
+}
+
+/// Gives the calling thread, which has none, an M.
+#[cold]
+pub(crate) fn needm() -> (&'static M, Bound) {
+    let m = pop().unwrap_or_else(make);
+    IN_USE.fetch_add(1, Ordering::Relaxed);
+    m.depth.store(0, Ordering::Relaxed);
+    // SAFETY: m.tls lives for ever.
+    unsafe { tls::settls(&m.tls) };
+    let bound = match key() {
+        // SAFETY: the key exists; the value is an M, as `thread_exits` expects.
+        Some(key) if !ENDING.get() && unsafe { libc::pthread_setspecific(key, ptr::from_ref(m).cast()) } == 0 => {
+            Bound::ToThread
+        }
+        _ => Bound::ToCall,
+    };
+    (m, bound)
+}
+
+/// Takes the M from the calling thread and puts it back into the list. The thread has none then, and its TLS word points
+/// at the zero block: the next owner's G is never seen from here.
+pub(crate) fn dropm(m: &'static M) {
+    tls::clear_tls();
+    m.depth.store(0, Ordering::Relaxed);
+    IN_USE.fetch_sub(1, Ordering::Relaxed);
+    let mut list = LIST.lock();
+    m.link.set(list.0);
+    list.0 = m;
+}
+
+fn pop() -> Option<&'static M> {
+    let mut list = LIST.lock();
+    // SAFETY: the list holds Ms, which are never freed.
+    let m = unsafe { list.0.as_ref() }?;
+    list.0 = m.link.get();
+    Some(m)
+}
+
+/// The process-wide key whose destructor gives Ms back; None if the process has no key left.
+fn key() -> Option<libc::pthread_key_t> {
+    static KEY: OnceLock<Option<libc::pthread_key_t>> = OnceLock::new();
+    *KEY.get_or_init(|| {
+        let mut key = 0;
+        // SAFETY: `key` is ours to write; `thread_exits` lives as long as this library.
+        (unsafe { libc::pthread_key_create(&raw mut key, Some(thread_exits)) } == 0).then_some(key)
+    })
+}
+
+/// The key's destructor, on a thread that is ending.
+unsafe extern "C" fn thread_exits(m: *mut c_void) {
+    ENDING.set(true);
+    // SAFETY: the key's values are Ms.
+    dropm(unsafe { &*m.cast::<M>() });
+}

@@ -1,0 +1,30 @@
+//! fork: the child has one thread and none of ours, so its goroutines' code goes on as plain code.
+//!
+//! In the child the goroutine that forked (if one did) is told that it cannot park: hooks pass through to the kernel, and
+//! spawning is a clear error. `fork` followed by `exec` therefore works from anywhere.
+
+use crate::tls::{self, SLOT_PARK};
+use core::ptr;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+static CHILD: AtomicBool = AtomicBool::new(false);
+
+/// Registers for the child's side of fork.
+pub(crate) fn init() {
+    // SAFETY: `in_child` is a plain function that lives as long as this library; it only stores.
+    unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+}
+
+extern "C" fn in_child() {
+    CHILD.store(true, Ordering::Relaxed);
+    // SAFETY: the current goroutine, if there is one, is the code that runs here; its block is its own.
+    if let Some(g) = unsafe { tls::current_goroutine().as_ref() } {
+        g.tls.set(SLOT_PARK, ptr::null());
+    }
+}
+
+/// True in a process that was forked from one with a runtime.
+#[inline]
+pub(crate) fn is_child() -> bool {
+    CHILD.load(Ordering::Relaxed)
+}

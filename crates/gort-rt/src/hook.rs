@@ -1,0 +1,114 @@
+//! What `gort-interpose` needs of the runtime: not for users, and without promises of stability.
+//!
+//! Every function here may be called from any thread, inside a libc function: none allocates, panics, or touches errno.
+
+use crate::identity;
+use crate::os;
+use crate::sched;
+use crate::sched::global::try_sched;
+use crate::stack;
+use crate::sync::futex;
+use crate::thread;
+use crate::arch;
+use crate::sync::rawmutex::{RawMutex, RawMutexGuard};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+pub use crate::sched::deadlock::Blocked;
+pub use crate::sync::futex::Wait;
+
+/// Whether the caller runs on a goroutine that may park here.
+#[inline(always)]
+pub fn may_park() -> bool {
+    sched::parkable().is_some()
+}
+
+/// Parks the calling goroutine on a futex word until a wake, or until `deadline` in nanoseconds of the monotonic clock.
+///
+/// # Safety
+/// [`may_park`] says yes, and `word` is readable.
+pub unsafe fn futex_wait(word: *const AtomicU32, expected: u32, bits: u32, deadline: Option<u64>) -> Wait {
+    let g = sched::parkable().expect("the caller has asked");
+    // SAFETY: the caller's promise, passed on.
+    unsafe { futex::wait(g, word, expected, bits, deadline) }
+}
+
+/// Wakes up to `n` goroutines that wait on the word at this address; returns how many.
+#[inline]
+pub fn futex_wake(word: usize, n: u32, bits: u32) -> u32 {
+    futex::wake(word, n, bits)
+}
+
+/// Parks the calling goroutine until `deadline`, in nanoseconds of the monotonic clock. False: it may not park here.
+pub fn sleep_until(deadline: u64) -> bool {
+    match sched::parkable() {
+        Some(g) => {
+            thread::sleep_until_ns(g, deadline);
+            true
+        }
+        None => false,
+    }
+}
+
+/// Lets other goroutines run. False: the caller is no goroutine that may.
+pub fn yield_now() -> bool {
+    match sched::parkable() {
+        Some(g) => {
+            sched::yield_now(g);
+            true
+        }
+        None => false,
+    }
+}
+
+/// The monotonic clock, in nanoseconds.
+pub fn now() -> u64 {
+    os::now()
+}
+
+/// Runs `load`, a call of `dlopen` or `dlclose`, and brings the thread-local storage of all goroutines up to date.
+///
+/// One at a time, since no library may go while its variables are copied. A constructor that loads another library does so
+/// within the outer call.
+pub fn with_modules_changing<T>(load: impl FnOnce() -> T) -> T {
+    let _changing = MODULES.lock();
+    let value = load();
+    if try_sched().is_some() {
+        // SAFETY: the arena names blocks of ours; `refresh` is called after each change, under the lock.
+        let done = unsafe { identity::refresh(&mut |each| stack::for_each_tp(each)) };
+        if let Err(e) = done {
+            os::write_stderr(format!("gort: thread-local storage of a loaded library is incomplete: {e}\n").as_bytes());
+        }
+    }
+    value
+}
+
+static MODULES: Reentrant = Reentrant { holder: AtomicUsize::new(0), lock: RawMutex::new(()) };
+
+/// A lock that its holder may take again. Threads and goroutines are told apart by their thread pointers.
+struct Reentrant {
+    holder: AtomicUsize,
+    lock: RawMutex<()>,
+}
+
+/// Holds a [`Reentrant`]; None inside: it was held by the caller already.
+struct Held<'a>(&'a Reentrant, Option<RawMutexGuard<'a, ()>>);
+
+impl Reentrant {
+    fn lock(&self) -> Held<'_> {
+        let me = arch::thread_pointer();
+        if self.holder.load(Ordering::Relaxed) == me {
+            return Held(self, None); // only we ourselves can have written that
+        }
+        let guard = self.lock.lock();
+        self.holder.store(me, Ordering::Relaxed);
+        Held(self, Some(guard))
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if self.1.is_some() {
+            self.0.holder.store(0, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Linux. Each file is one subject; [`syscall`] is the only one that enters the kernel.
+
+mod clock;
+mod cpus;
+mod fence;
+mod file;
+mod futex;
+pub(crate) mod mem;
+mod syscall;
+mod thread;
+
+pub(crate) use clock::{now, sleep_ns};
+pub(crate) use cpus::available_cpus;
+pub(crate) use fence::{membarrier, membarrier_register};
+pub(crate) use file::{read_file, write_stderr};
+pub(crate) use futex::{futex_wait, futex_wake};
+pub(crate) use thread::{gettid, sched_yield, spawn_thread, thread_count};

@@ -1,0 +1,175 @@
+//! Kernel threads.
+
+use core::ffi::{c_void, CStr};
+use core::mem::MaybeUninit;
+
+use super::clock::sleep_ns;
+use super::file::read_file;
+use super::syscall::syscall;
+
+/// How often thread creation is tried while the kernel says `EAGAIN`, and by how much each pause grows.
+const ATTEMPTS: u64 = 20;
+const PAUSE_NS: u64 = 1_000_000;
+
+/// Longest thread name that the kernel keeps, and the zero byte.
+const NAME_BYTES: usize = 16;
+
+/// What a new thread runs.
+pub(crate) type Entry = extern "C" fn(*mut c_void) -> *mut c_void;
+
+/// Passed to the new thread, which frees it.
+struct Start {
+    name: [u8; NAME_BYTES],
+    entry: Entry,
+    arg: *mut c_void,
+}
+
+/// Starts a detached thread with a stack of at least `stack` bytes that runs `entry(arg)`. The thread inherits the
+/// caller's signal mask. Of the name, 15 bytes count.
+///
+/// When the system is short of threads (`EAGAIN`) this tries again for about a fifth of a second, since short bursts are
+/// common where processes start; the error is returned after that, and any other at once. Allocates.
+pub(crate) fn spawn_thread(name: &CStr, stack: usize, entry: Entry, arg: *mut c_void) -> Result<(), i32> {
+    let mut start = Box::new(Start { name: [0; NAME_BYTES], entry, arg });
+    let length = name.to_bytes().len().min(NAME_BYTES - 1);
+    start.name[..length].copy_from_slice(&name.to_bytes()[..length]);
+    let start = Box::into_raw(start);
+
+    let result = create(stack, start);
+    if result.is_err() {
+        // SAFETY: no thread was made, so the record is still ours alone; it came from into_raw above.
+        drop(unsafe { Box::from_raw(start) });
+    }
+    result
+}
+
+/// `pthread_create`, detached, repeated while it says `EAGAIN`.
+fn create(stack: usize, start: *mut Start) -> Result<(), i32> {
+    let page = super::mem::page_size();
+    let stack = stack.max(libc::PTHREAD_STACK_MIN).checked_next_multiple_of(page).ok_or(libc::EINVAL)?;
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+    let attributes = attributes.as_mut_ptr();
+    // SAFETY: init is given memory for one attribute object; the setters get an initialised one and values in range.
+    let prepared = unsafe {
+        check(libc::pthread_attr_init(attributes))?;
+        check(libc::pthread_attr_setdetachstate(attributes, libc::PTHREAD_CREATE_DETACHED))
+            .and_then(|()| check(libc::pthread_attr_setstacksize(attributes, stack)))
+    };
+    let result = prepared.and_then(|()| {
+        let mut attempt = 1;
+        loop {
+            let mut thread = MaybeUninit::uninit();
+            // SAFETY: initialised attributes, room for a thread handle, and an entry point that takes over `start`,
+            // which is not touched here after a success.
+            match check(unsafe { libc::pthread_create(thread.as_mut_ptr(), attributes, run, start.cast()) }) {
+                Err(libc::EAGAIN) if attempt < ATTEMPTS => {
+                    sleep_ns(attempt * PAUSE_NS);
+                    attempt += 1;
+                }
+                result => return result,
+            }
+        }
+    });
+    // SAFETY: initialised above, destroyed once.
+    unsafe { libc::pthread_attr_destroy(attributes) };
+    result
+}
+
+/// First function of a new thread. It names itself: its maker must not, because a detached thread may be gone by then.
+extern "C" fn run(start: *mut c_void) -> *mut c_void {
+    // SAFETY: `start` is the box that spawn_thread leaked for this thread and nobody else. It is freed by the end of the
+    // statement, before `entry`, which may never return.
+    let Start { name, entry, arg } = *unsafe { Box::from_raw(start.cast::<Start>()) };
+    // SAFETY: the kernel reads at most 16 bytes up to a zero, which the last byte of `name` always is.
+    let _ = unsafe { syscall(libc::SYS_prctl, [libc::PR_SET_NAME as usize, name.as_ptr() as usize, 0, 0, 0, 0]) };
+    entry(arg)
+}
+
+/// The pthread functions return their errno.
+fn check(errno: i32) -> Result<(), i32> {
+    if errno == 0 {
+        Ok(())
+    } else {
+        Err(errno)
+    }
+}
+
+/// The kernel's number of the calling thread.
+pub(crate) fn gettid() -> i32 {
+    // SAFETY: no arguments; cannot fail.
+    unsafe { syscall(libc::SYS_gettid, [0; 6]) }.unwrap_or(0) as i32
+}
+
+/// Lets another kernel thread run on this processor, if one is ready.
+pub(crate) fn sched_yield() {
+    // SAFETY: no arguments; cannot fail.
+    let _ = unsafe { syscall(libc::SYS_sched_yield, [0; 6]) };
+}
+
+/// How many kernel threads this process has; `None` where `/proc` is not mounted. Async-signal-safe.
+pub(crate) fn thread_count() -> Option<usize> {
+    let mut buffer = [0; 1024];
+    parse_thread_count(read_file(c"/proc/self/stat", &mut buffer).ok()?)
+}
+
+/// Field 20 of `/proc/pid/stat`. Field 2, the program's name in parentheses, may itself hold spaces and parentheses, so
+/// the fields are counted from the last closing one.
+fn parse_thread_count(stat: &[u8]) -> Option<usize> {
+    let name_end = stat.iter().rposition(|&b| b == b')')?;
+    let field = stat[name_end + 1..].split(|&b| b == b' ').filter(|f| !f.is_empty()).nth(20 - 3)?;
+    core::str::from_utf8(field).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::futex::{futex_wait, futex_wake};
+    use super::*;
+    use core::sync::atomic::{AtomicU32, Ordering};
+
+    struct Seen {
+        done: AtomicU32,
+        name: std::sync::Mutex<String>,
+        threads: AtomicU32,
+    }
+
+    extern "C" fn look(arg: *mut c_void) -> *mut c_void {
+        // SAFETY: the test leaked the record, so it outlives this thread.
+        let seen = unsafe { &*arg.cast::<Seen>() };
+        let tid = gettid();
+        let name = std::fs::read_to_string(format!("/proc/self/task/{tid}/comm")).unwrap();
+        *seen.name.lock().unwrap() = name;
+        seen.threads.store(thread_count().unwrap() as u32, Ordering::Relaxed);
+        seen.done.store(1, Ordering::Release);
+        futex_wake(&seen.done, 1);
+        core::ptr::null_mut()
+    }
+
+    #[test]
+    fn a_thread_runs_under_its_name() {
+        let seen: &'static Seen = Box::leak(Box::new(Seen {
+            done: AtomicU32::new(0),
+            name: std::sync::Mutex::default(),
+            threads: AtomicU32::new(0),
+        }));
+        spawn_thread(c"a name of more than 15", 1, look, seen as *const Seen as *mut c_void).unwrap();
+        while seen.done.load(Ordering::Acquire) == 0 {
+            futex_wait(&seen.done, 0, None);
+        }
+        assert_eq!(*seen.name.lock().unwrap(), "a name of more \n");
+        assert!(seen.threads.load(Ordering::Relaxed) >= 2, "this thread and that one");
+    }
+
+    #[test]
+    fn an_impossible_stack_is_an_error() {
+        assert_eq!(spawn_thread(c"x", usize::MAX, look, core::ptr::null_mut()), Err(libc::EINVAL));
+        assert!(spawn_thread(c"x", 1 << 60, look, core::ptr::null_mut()).is_err());
+    }
+
+    #[test]
+    fn thread_count_survives_odd_names() {
+        let stat = b"7 (a) b (c d)) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 33 0 100 1 2 3";
+        assert_eq!(parse_thread_count(stat), Some(33));
+        assert_eq!(parse_thread_count(b"7 (x) S 1 7"), None);
+        assert_eq!(parse_thread_count(b""), None);
+    }
+}

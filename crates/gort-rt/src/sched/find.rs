@@ -1,0 +1,165 @@
+//! Finding the next goroutine.
+//!
+//! [`quick`] is what a leaving goroutine does on its own stack. [`find`] is what g0 does when that found nothing: global
+//! queue, timers, stealing, sleep.
+//!
+//! # Spinning, and why work is not lost
+//! An M that looks for work elsewhere is *spinning*: it holds a P and is counted in `nmspinning`. Wakers that see a
+//! spinning M wake nobody; in turn a spinning M that finds work wakes another before it runs it, if more may be waiting.
+//! At most half as many Ms spin as Ps are busy.
+//!
+//! The danger is a waker that makes work visible and sees somebody spinning, or no idle P, while the last spinner is just
+//! going to sleep. Both sides store, fence, then load:
+//!
+//! ```text
+//!   waker without a P                       M that goes to sleep
+//!   push to the injection stack             put P on the idle list (npidle + 1)
+//!   (SeqCst)                                nmspinning - 1            (SeqCst)
+//!   npidle > 0 and nmspinning == 0 ?        look at every queue and the injection stack again
+//!     yes: take an idle P, wake an M          found: take an idle P back, go on
+//! ```
+//!
+//! In the total order of these operations either the waker comes later and sees the idle P, or the M comes later and sees
+//! the work. What a goroutine queues on its *own* P needs no such care: the holder of that P gets to it.
+
+use crate::os;
+use crate::sched::chaos;
+use crate::sched::g::G;
+use crate::sched::global::sched;
+use crate::sched::idle;
+use crate::sched::m::M;
+use crate::sched::p::{P, RING};
+use crate::sched::switch::count_switch;
+use crate::sched::wake;
+use crate::time;
+use core::ptr;
+use core::sync::atomic::Ordering;
+
+/// Every so many switches the global queue comes first, so that it cannot starve.
+const GLOBAL_EVERY: u32 = 61;
+/// Every so many switches the clock is read, if any timer is set.
+const TIMERS_EVERY: u32 = 16;
+
+/// The next goroutine from what is at hand: timers that are due, runnext, the ring, the global queue.
+#[inline]
+pub(crate) fn quick(m: &M, p: &P) -> Option<*const G> {
+    let n = p.switches.load(Ordering::Relaxed);
+    if n % TIMERS_EVERY == 0 {
+        time::run_due(p, m);
+    }
+    if n % GLOBAL_EVERY == 0 {
+        if let Some(g) = sched().take_global(0, |_| ()) {
+            count_switch(p, false);
+            return Some(g);
+        }
+    }
+    if !p.preempt.load(Ordering::Relaxed) {
+        if let Some(g) = p.take_next() {
+            count_switch(p, true);
+            return Some(g);
+        }
+    } else if let Some(g) = p.take_next() {
+        p.put(g); // the slice is used up: behind the others
+    }
+    let g = p.get().or_else(|| sched().take_global((RING / 2) as usize, |g| p.put(g)))?;
+    count_switch(p, false);
+    Some(g)
+}
+
+/// Whether `g` is locked to an M other than `m`.
+#[inline]
+pub(crate) fn is_bound_elsewhere(g: *const G, m: &M) -> bool {
+    // SAFETY: `g` came from a queue; it is ours.
+    let locked = unsafe { (*g).locked_m.get() };
+    !locked.is_null() && !ptr::eq(locked, m)
+}
+
+/// g0: the next goroutine for this M. Sleeps when there is none; None: the M was idle for long and its thread should end.
+pub(crate) fn find(m: &'static M) -> Option<*const G> {
+    loop {
+        let Some(p) = m.p() else {
+            if idle::take_idle_p(m) {
+                continue;
+            }
+            if !idle::sleep(m, u64::MAX) {
+                return None;
+            }
+            continue;
+        };
+        if chaos::migrate(m) && idle::give_p_away(m) {
+            continue;
+        }
+        if let Some(g) = quick(m, p).or_else(|| search(m, p)) {
+            if m.spinning.replace(false) {
+                sched().nmspinning.fetch_sub(1, Ordering::SeqCst);
+                wake::wake_if_waiting(p);
+            }
+            return Some(g);
+        }
+        if time::run_due(p, m) {
+            continue;
+        }
+        match idle::release_and_recheck(m) {
+            idle::Recheck::Work => continue,
+            idle::Recheck::Sleep(until) => {
+                if !idle::sleep(m, until) {
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// Steals from the other Ps, if not too many do so already.
+fn search(m: &M, p: &P) -> Option<*const G> {
+    let s = sched();
+    let n = s.ps.len();
+    if n == 1 {
+        return None;
+    }
+    if !m.spinning.get() {
+        let busy = n as u32 - s.npidle.load(Ordering::Relaxed).min(n as u32);
+        if 2 * s.nmspinning.load(Ordering::Relaxed) >= busy {
+            return None;
+        }
+        m.spinning.set(true);
+        s.nmspinning.fetch_add(1, Ordering::SeqCst);
+    }
+    const ROUNDS: usize = 4;
+    for round in 0..ROUNDS {
+        let last = round == ROUNDS - 1;
+        let start = m.random() as usize;
+        for i in 0..n {
+            let victim = &s.ps[(start + i) % n];
+            if ptr::eq(victim, p) {
+                continue;
+            }
+            if let Some(g) = p.steal_from(victim, last && leave_runnext_alone_no_longer(victim)) {
+                count_switch(p, false);
+                return Some(g);
+            }
+        }
+        if s.has_global() {
+            if let Some(g) = s.take_global((RING / 2) as usize, |g| p.put(g)) {
+                count_switch(p, false);
+                return Some(g);
+            }
+        }
+        core::hint::spin_loop();
+    }
+    None
+}
+
+/// A goroutine in runnext usually runs within the microsecond on its own P; taking it would move a pair apart. So a thief
+/// waits a moment and takes it only when its P has not switched meanwhile.
+fn leave_runnext_alone_no_longer(victim: &P) -> bool {
+    if !victim.has_work() {
+        return false;
+    }
+    let before = victim.switches.load(Ordering::Relaxed);
+    let until = os::now() + 3_000;
+    while os::now() < until {
+        core::hint::spin_loop();
+    }
+    victim.switches.load(Ordering::Relaxed) == before
+}

@@ -1,0 +1,150 @@
+//! Ms without work: giving the P back, sleeping, waking for a timer, leaving.
+//!
+//! A sleeping M holds no P. One of them, the *timekeeper*, sleeps only until the next timer. An M that was not needed for
+//! a while ends its thread, unless it is the last sleeper: threads made for a burst of blocking calls go away again.
+
+use crate::os;
+use crate::sched::global::sched;
+use crate::sched::m::M;
+use crate::sched::p::P;
+use crate::sched::wake;
+use crate::time;
+use core::ptr;
+use core::sync::atomic::Ordering;
+
+/// How long an M sleeps before its thread ends, in nanoseconds.
+const IDLE_FOR: u64 = 3_000_000_000;
+
+/// Binds `p` to `m`.
+pub(crate) fn acquire(m: &'static M, p: &'static P) {
+    m.p.store(ptr::from_ref(p).cast_mut(), Ordering::Relaxed);
+    m.last_p.set(p.id);
+    p.m.store(ptr::from_ref(m).cast_mut(), Ordering::Release);
+}
+
+/// Unbinds the M's P, which goes to somebody else.
+pub(crate) fn detach_p(m: &M) -> Option<&'static P> {
+    let p = m.p()?;
+    m.p.store(ptr::null_mut(), Ordering::Relaxed);
+    p.m.store(ptr::null_mut(), Ordering::Release);
+    Some(p)
+}
+
+/// Takes an idle P, if there is one.
+pub(crate) fn take_idle_p(m: &'static M) -> bool {
+    let s = sched();
+    if s.npidle.load(Ordering::Relaxed) == 0 {
+        return false;
+    }
+    let Some(p) = s.idle.lock().take_p() else { return false };
+    acquire(m, p);
+    wake::rouse_sysmon();
+    true
+}
+
+/// Chaos: gives the P to another M, so that what it runs next runs on another kernel thread.
+pub(crate) fn give_p_away(m: &'static M) -> bool {
+    if m.spinning.get() {
+        return false;
+    }
+    match detach_p(m) {
+        Some(p) => wake::start_m(p, false),
+        None => false,
+    }
+}
+
+/// What a last look around found.
+pub(crate) enum Recheck {
+    /// There is work and the M has a P again.
+    Work,
+    /// Nothing; the next timer is due then (`u64::MAX`: none).
+    Sleep(u64),
+}
+
+/// Gives the P back and looks once more at everything; see the head of `find` for why.
+pub(crate) fn release_and_recheck(m: &'static M) -> Recheck {
+    let s = sched();
+    {
+        let mut idle = s.idle.lock();
+        if s.has_global() {
+            return Recheck::Work;
+        }
+        let p = detach_p(m).expect("an M that looks for work holds a P");
+        idle.put_p(p);
+    }
+    let spun = m.spinning.replace(false);
+    if spun {
+        s.nmspinning.fetch_sub(1, Ordering::SeqCst);
+    }
+    // Only rings count: what stands in a runnext is the business of the P that is running.
+    let work = s.has_global() || s.ps.iter().any(|p| p.ring_len() as i32 > 0);
+    let until = time::next_of_all();
+    if work || (until != u64::MAX && until <= os::now()) {
+        if let Some(p) = s.idle.lock().take_p() {
+            acquire(m, p);
+            if work {
+                m.spinning.set(true);
+                s.nmspinning.fetch_add(1, Ordering::SeqCst);
+            }
+            return Recheck::Work;
+        }
+    }
+    Recheck::Sleep(until)
+}
+
+/// Sleeps until somebody hands a P over, or until the timer `until` is due. False: the M should end its thread.
+pub(crate) fn sleep(m: &'static M, until: u64) -> bool {
+    let s = sched();
+    let now = os::now();
+    let last;
+    let deadline;
+    {
+        let mut idle = s.idle.lock();
+        m.parked.store(1, Ordering::Relaxed);
+        last = idle.nms == 0;
+        idle.put_m(m);
+        let mut end = if last { u64::MAX } else { now + IDLE_FOR };
+        if until < idle.timekeeper_at {
+            idle.timekeeper = m;
+            idle.timekeeper_at = until;
+            end = until;
+        }
+        deadline = (end != u64::MAX).then_some(end);
+    }
+    // A timer set between our look and this moment by somebody who holds no P would have seen no timekeeper.
+    if until == u64::MAX && time::next_of_all() != u64::MAX {
+        wake::wake_timekeeper();
+    }
+    if m.sleep(deadline) {
+        take_over(m);
+        return true;
+    }
+    let mut idle = s.idle.lock();
+    let keeper = ptr::eq(idle.timekeeper, m);
+    if !idle.remove_m(m) {
+        // Taken by a waker at the last moment: the P is on its way.
+        drop(idle);
+        m.sleep(None);
+        take_over(m);
+        return true;
+    }
+    m.parked.store(0, Ordering::Relaxed);
+    if keeper {
+        if let Some(p) = idle.take_p() {
+            drop(idle);
+            acquire(m, p);
+            wake::rouse_sysmon();
+        }
+        return true;
+    }
+    idle.nms == 0
+}
+
+/// Takes the P that a waker left in `next_p`.
+pub(crate) fn take_over(m: &'static M) {
+    let p = m.next_p.swap(ptr::null_mut(), Ordering::Acquire);
+    // SAFETY: wakers store Ps, which live as long as the process, or nothing.
+    if let Some(p) = unsafe { p.as_ref() } {
+        acquire(m, p);
+    }
+}

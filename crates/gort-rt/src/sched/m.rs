@@ -1,0 +1,155 @@
+//! M: a kernel thread that the runtime knows.
+//!
+//! Ms are never freed: an M whose thread ended goes to a list for the next thread, so that sysmon may look at any M at any
+//! time. Fields in `Cell`s belong to the M's own thread, or to whoever took the M from the idle list under the
+//! scheduler's lock and has not yet released it through `park`.
+
+use crate::sched::g::{Kind, G};
+use crate::sched::p::P;
+use crate::sched::revoke::Revoke;
+use crate::tls::{TlsBlock, SLOT_G};
+use core::cell::Cell;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+/// What the context that is switched to must do for the one that was left; see `sched::switch`.
+#[derive(Clone, Copy)]
+pub(crate) enum After {
+    Nothing,
+    /// The G's context is saved: publish that it is parked.
+    Park(*const G),
+    /// The G yielded: queue it behind the others.
+    Requeue(*const G),
+    /// The G is dead and nobody runs on its stack any more.
+    Dead(*const G),
+}
+
+/// See the module's head.
+#[repr(C, align(128))]
+pub(crate) struct M {
+    /// What the native thread's TLS word points at.
+    pub(crate) tls: TlsBlock,
+    /// The scheduler's own G on the native stack; for a foreign thread, the G that stands for it.
+    pub(crate) g0: G,
+    pub(crate) id: u32,
+
+    // ---- Hand-off, see `sched::revoke`: written by the owner without fences, read by sysmon behind a membarrier.
+    /// 1 while the M is inside the runtime and keeps its P.
+    pub(crate) in_runtime: AtomicU32,
+    pub(crate) revoke: Revoke,
+    /// Odd while in a declared blocking call; grows at each entry and exit.
+    pub(crate) syscall_tick: AtomicU32,
+
+    /// The P that this M holds; null when it has none. Owner writes; sysmon reads it under the protocol of `revoke`.
+    pub(crate) p: AtomicPtr<P>,
+    /// Number of the last P held: a hint for choosing a timer shard.
+    pub(crate) last_p: Cell<u32>,
+    pub(crate) curg: Cell<*const G>,
+    pub(crate) after: Cell<After>,
+    /// True while this M looks for work and is counted in `nmspinning`.
+    pub(crate) spinning: Cell<bool>,
+    /// A goroutine that must run on this M and no other.
+    pub(crate) locked_g: Cell<*const G>,
+    /// True for a thread that the runtime did not make.
+    pub(crate) foreign: Cell<bool>,
+    /// How many callbacks of a foreign thread are on its stack: "inside the runtime" as opposed to "has an M". Written by
+    /// the owner only.
+    pub(crate) depth: AtomicU32,
+    /// The extra M that was made before this one.
+    pub(crate) older: Cell<*const M>,
+    /// A goroutine that was locked to this M has ended: so must the thread.
+    pub(crate) dying: Cell<bool>,
+    pub(crate) rng: Cell<u64>,
+
+    // ---- Sleep.
+    /// 0: run; 1: asleep or about to be.
+    pub(crate) parked: AtomicU32,
+    /// The P that a waker hands over.
+    pub(crate) next_p: AtomicPtr<P>,
+    /// On the idle list (under the scheduler's lock).
+    pub(crate) idle: AtomicBool,
+    /// Next in the idle list, the free list or the extra-M list.
+    pub(crate) link: Cell<*const M>,
+    /// When sysmon last saw `syscall_tick` change, and what it was; sysmon's own.
+    pub(crate) seen_syscall: AtomicU32,
+    pub(crate) seen_syscall_at: AtomicU64,
+}
+
+impl M {
+    /// A new M, alive for ever. `foreign` Ms stand for threads that the runtime did not make.
+    pub(crate) fn leak(id: u32, foreign: bool) -> &'static M {
+        let m: &'static M = Box::leak(Box::new(M {
+            tls: TlsBlock::new(),
+            g0: G::native(if foreign { Kind::Foreign } else { Kind::G0 }),
+            id,
+            in_runtime: AtomicU32::new(1),
+            revoke: Revoke::new(),
+            syscall_tick: AtomicU32::new(0),
+            p: AtomicPtr::new(ptr::null_mut()),
+            last_p: Cell::new(0),
+            curg: Cell::new(ptr::null()),
+            after: Cell::new(After::Nothing),
+            spinning: Cell::new(false),
+            locked_g: Cell::new(ptr::null()),
+            foreign: Cell::new(foreign),
+            depth: AtomicU32::new(0),
+            older: Cell::new(ptr::null()),
+            dying: Cell::new(false),
+            rng: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (u64::from(id) + 1).wrapping_mul(0xff51_afd7_ed55_8ccd)),
+            parked: AtomicU32::new(0),
+            next_p: AtomicPtr::new(ptr::null_mut()),
+            idle: AtomicBool::new(false),
+            link: Cell::new(ptr::null()),
+            seen_syscall: AtomicU32::new(0),
+            seen_syscall_at: AtomicU64::new(0),
+        }));
+        m.g0.m.set(m);
+        m.tls.set(SLOT_G, &m.g0);
+        m
+    }
+
+    /// The P held, if any.
+    #[inline]
+    pub(crate) fn p(&self) -> Option<&'static P> {
+        // SAFETY: Ps live as long as the process.
+        unsafe { self.p.load(Ordering::Relaxed).as_ref() }
+    }
+
+    /// Whether the P is gone, or about to go; a hint for those outside the runtime.
+    #[inline]
+    pub(crate) fn lost_p(&self) -> bool {
+        self.p.load(Ordering::Relaxed).is_null() || self.revoke.is_pending()
+    }
+
+    /// A pseudo-random number (xorshift64*), for the order of stealing.
+    pub(crate) fn random(&self) -> u32 {
+        let mut x = self.rng.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.rng.set(x);
+        (x.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32
+    }
+
+    /// Sleeps until [`M::wake`] or until `deadline` (absolute, nanoseconds). The waiter has set `parked` to 1 before it
+    /// showed itself. True when woken.
+    pub(crate) fn sleep(&self, deadline: Option<u64>) -> bool {
+        // Acquire: pairs with the release in `wake`, so that `next_p` and the Cells written by the waker are visible.
+        while self.parked.load(Ordering::Acquire) == 1 {
+            if !crate::os::futex_wait(&self.parked, 1, deadline) {
+                return self.parked.load(Ordering::Acquire) == 0;
+            }
+        }
+        true
+    }
+
+    /// Ends the M's sleep, whether it has begun or not.
+    pub(crate) fn wake(&self) {
+        self.parked.store(0, Ordering::Release);
+        crate::os::futex_wake(&self.parked, 1);
+    }
+}
+
+// SAFETY: an M is shared with sysmon and with wakers, who touch its atomics only; the Cells are the owner's, see the
+// module's head.
+unsafe impl Sync for M {}

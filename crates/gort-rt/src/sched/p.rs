@@ -1,0 +1,233 @@
+//! P: the right to run goroutines cooperatively, and the queue of those that wait for it.
+//!
+//! # The ring
+//! 256 slots, one producer (the M that holds the P), any number of consumers. `tail` is written by the producer only.
+//! `head` is advanced by compare-and-swap, by the owner for one goroutine and by a thief for half of them. A thief copies
+//! the pointers out before its compare-and-swap and throws the copies away when that fails; while it is under way the
+//! producer cannot have overwritten them, because it never lets `tail - head` exceed the ring's size and the swap fails if
+//! `head` has moved. `head` counts modulo 2^32 and cannot come round in that time.
+//!
+//! # runnext
+//! One goroutine that a running one has made ready: it runs next and inherits the time slice, so a pair that passes
+//! messages runs at the cost of a switch and cannot starve the ring (sysmon sets `preempt` when the slice is used up, and
+//! the next scheduling point then queues it behind the others). Thieves may take it, but only in their last round.
+
+use crate::sched::chaos;
+use crate::sched::g::G;
+use crate::sched::gfree::FreeList;
+use crate::sched::m::M;
+use crate::time::Shard;
+use core::cell::UnsafeCell;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crossbeam_utils::CachePadded;
+
+/// Goroutines that a ring holds.
+pub(crate) const RING: u32 = 256;
+
+/// See the module's head.
+#[repr(align(128))]
+pub(crate) struct P {
+    pub(crate) id: u32,
+    /// The M that holds this P; null when it is idle or being handed over. For sysmon.
+    pub(crate) m: AtomicPtr<M>,
+    /// Time slices begun. Owner writes, sysmon reads.
+    pub(crate) schedtick: AtomicU32,
+    /// Switches to a goroutine. Owner writes, sysmon reads.
+    pub(crate) switches: AtomicU32,
+    /// Set by sysmon when the slice is used up: do not let runnext inherit it.
+    pub(crate) preempt: AtomicBool,
+    runnext: AtomicPtr<G>,
+    head: CachePadded<AtomicU32>,
+    tail: CachePadded<AtomicU32>,
+    ring: [AtomicPtr<G>; RING as usize],
+    /// Dead goroutines for reuse; the holder's.
+    pub(crate) free: UnsafeCell<FreeList>,
+    /// Timers set by goroutines that ran here.
+    pub(crate) timers: CachePadded<Shard>,
+    /// Goroutines started here less those ended here. Owner writes, anybody sums.
+    pub(crate) live: AtomicI64,
+    /// Next in the list of idle Ps (under the scheduler's lock).
+    pub(crate) link: AtomicPtr<P>,
+    pub(crate) seen: Seen,
+}
+
+/// What sysmon saw of a P; sysmon's own.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) schedtick: AtomicU32,
+    pub(crate) switches: AtomicU32,
+    /// When the present slice was first seen.
+    pub(crate) slice_at: AtomicU64,
+    /// When the present switch was first seen.
+    pub(crate) switch_at: AtomicU64,
+}
+
+// SAFETY: see the module's head for the ring; `free` belongs to the holder of the P, of whom there is one.
+unsafe impl Sync for P {}
+// SAFETY: nothing in a P is tied to a thread.
+unsafe impl Send for P {}
+
+impl P {
+    pub(crate) fn new(id: u32) -> P {
+        P {
+            id,
+            m: AtomicPtr::new(ptr::null_mut()),
+            schedtick: AtomicU32::new(0),
+            switches: AtomicU32::new(0),
+            preempt: AtomicBool::new(false),
+            runnext: AtomicPtr::new(ptr::null_mut()),
+            head: CachePadded::new(AtomicU32::new(0)),
+            tail: CachePadded::new(AtomicU32::new(0)),
+            ring: [const { AtomicPtr::new(ptr::null_mut()) }; RING as usize],
+            free: UnsafeCell::new(FreeList::new()),
+            timers: CachePadded::new(Shard::new()),
+            live: AtomicI64::new(0),
+            link: AtomicPtr::new(ptr::null_mut()),
+            seen: Seen::default(),
+        }
+    }
+
+    fn slot(&self, i: u32) -> &AtomicPtr<G> {
+        &self.ring[(i % RING) as usize]
+    }
+
+    /// Goroutines in the ring; exact for the owner, a moment's value for others.
+    #[inline]
+    pub(crate) fn ring_len(&self) -> u32 {
+        let head = self.head.load(Ordering::Relaxed);
+        self.tail.load(Ordering::Relaxed).wrapping_sub(head)
+    }
+
+    /// Whether anything waits here.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.runnext.load(Ordering::Relaxed).is_null() || self.ring_len() as i32 > 0
+    }
+
+    /// Owner: makes `g` the next to run; what was there goes to the ring.
+    #[inline]
+    pub(crate) fn put_next(&self, g: *const G) {
+        // AcqRel: release g's state to a thief; acquire nothing that matters, but the old pointer is published again.
+        let old = self.runnext.swap(g.cast_mut(), Ordering::AcqRel);
+        if !old.is_null() {
+            self.put(old);
+        }
+    }
+
+    /// Owner: takes runnext.
+    #[inline]
+    pub(crate) fn take_next(&self) -> Option<*const G> {
+        let g = self.runnext.load(Ordering::Relaxed);
+        if g.is_null() {
+            return None;
+        }
+        // Only thieves may have changed it, to null. Acquire is for form: the owner itself, or a thief's put, wrote it.
+        let g = self.runnext.swap(ptr::null_mut(), Ordering::Acquire);
+        (!g.is_null()).then_some(g.cast_const())
+    }
+
+    /// Owner: appends `g` to the ring, or half of the ring and `g` to the global queue when it is full.
+    #[inline]
+    pub(crate) fn put(&self, g: *const G) {
+        // Acquire: consumers have finished reading the slots that they gave free.
+        let head = self.head.load(Ordering::Acquire);
+        let tail = self.tail.load(Ordering::Relaxed);
+        if tail.wrapping_sub(head) < RING {
+            self.slot(tail).store(g.cast_mut(), Ordering::Relaxed);
+            // Release: consumers that see the new tail see the slot and the goroutine's state.
+            self.tail.store(tail.wrapping_add(1), Ordering::Release);
+        } else {
+            self.overflow(g);
+        }
+    }
+
+    #[cold]
+    fn overflow(&self, g: *const G) {
+        let mut batch = crate::sched::global::Batch::new();
+        if let Some(n) = self.grab(&mut |g| batch.push(g)) {
+            debug_assert!(n > 0);
+        }
+        batch.push(g);
+        crate::sched::global::sched().put_global(batch);
+    }
+
+    /// Owner: takes the first of the ring.
+    #[inline]
+    pub(crate) fn get(&self) -> Option<*const G> {
+        let mut head = self.head.load(Ordering::Acquire);
+        loop {
+            let tail = self.tail.load(Ordering::Relaxed);
+            if tail == head {
+                return None;
+            }
+            let g = self.slot(head).load(Ordering::Relaxed);
+            // AcqRel: take the goroutine over; show the slot free to our own `put`.
+            match self.head.compare_exchange_weak(head, head.wrapping_add(1), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(g),
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Anybody: takes half of the ring, rounded up, and hands each goroutine to `each` in order. None: it was empty.
+    fn grab(&self, each: &mut dyn FnMut(*const G)) -> Option<u32> {
+        let mut copy = [ptr::null_mut::<G>(); (RING / 2) as usize];
+        loop {
+            // Acquire on both: see the slots below `tail`, and not an older `tail` than the `head` read before it.
+            let head = self.head.load(Ordering::Acquire);
+            let tail = self.tail.load(Ordering::Acquire);
+            let len = tail.wrapping_sub(head);
+            if len as i32 <= 0 {
+                return None;
+            }
+            let n = len - len / 2;
+            if n > RING / 2 {
+                continue; // head and tail were read at different moments
+            }
+            for i in 0..n {
+                copy[i as usize] = self.slot(head.wrapping_add(i)).load(Ordering::Relaxed);
+            }
+            if self.head.compare_exchange(head, head.wrapping_add(n), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                copy[..n as usize].iter().for_each(|g| each(*g));
+                return Some(n);
+            }
+        }
+    }
+
+    /// Thief, holder of `self`: takes half of `victim`'s ring, or with `next` its runnext. Returns one to run at once.
+    pub(crate) fn steal_from(&self, victim: &P, next: bool) -> Option<*const G> {
+        let mut first = None;
+        victim.grab(&mut |g| match first {
+            None => first = Some(g),
+            Some(_) => self.put(g),
+        });
+        if first.is_none() && next {
+            let g = victim.runnext.load(Ordering::Relaxed);
+            if !g.is_null()
+                && victim.runnext.compare_exchange(g, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            {
+                first = Some(g.cast_const());
+            }
+        }
+        first
+    }
+
+    /// Owner: makes `g` ready to run after what is queued, or, at chaos' whim, somewhere else.
+    pub(crate) fn put_ready(&self, m: &M, g: *const G, next: bool) {
+        match chaos::place(m) {
+            Some(chaos::Place::Global) => crate::sched::global::sched().put_global_one(g),
+            Some(chaos::Place::Tail) => self.put(g),
+            Some(chaos::Place::Next) => self.put_next(g),
+            None if next => self.put_next(g),
+            None => self.put(g),
+        }
+    }
+
+    /// Owner: adds to a counter that only the owner writes.
+    #[inline]
+    pub(crate) fn bump(counter: &AtomicU32) -> u32 {
+        let v = counter.load(Ordering::Relaxed).wrapping_add(1);
+        counter.store(v, Ordering::Relaxed);
+        v
+    }
+}

@@ -1,0 +1,92 @@
+//! The life of an M made by the runtime: a thread that runs the scheduler on its native stack.
+
+use crate::arch;
+use crate::os;
+use crate::sched::chaos;
+use crate::sched::find::{self, is_bound_elsewhere};
+use crate::sched::global::{sched, Sched};
+use crate::sched::idle;
+use crate::sched::m::M;
+use crate::sched::switch::execute;
+use crate::sched::wake;
+use crate::stack::overflow;
+use crate::tls;
+use core::ffi::c_void;
+use core::ptr;
+use core::sync::atomic::Ordering;
+
+/// Stack of a runtime thread; `ffi::on_system_stack` runs on it. The kernel commits what is touched.
+const THREAD_STACK: usize = 2 << 20;
+
+/// Starts the thread of `m`, which finds its P in `next_p`. False: the system has no thread for us now.
+pub(crate) fn start_thread(s: &Sched, m: &'static M) -> bool {
+    s.threads.fetch_add(1, Ordering::Relaxed);
+    let arg = ptr::from_ref(m).cast_mut().cast();
+    match os::spawn_thread(c"gort-m", THREAD_STACK, thread_main, arg) {
+        Ok(()) => true,
+        Err(_) => {
+            s.threads.fetch_sub(1, Ordering::Relaxed);
+            false
+        }
+    }
+}
+
+extern "C" fn thread_main(arg: *mut c_void) -> *mut c_void {
+    // SAFETY: `start_thread` passes an M, which is never freed and has no other thread.
+    let m: &'static M = unsafe { &*arg.cast::<M>() };
+    // Without an alternate stack an overflow is still fatal, only without a report.
+    let alternate = overflow::thread_altstack();
+    m.g0.tp.set(arch::thread_pointer());
+    chaos::seed(m);
+    // SAFETY: m.tls lives for ever.
+    unsafe { tls::settls(&m.tls) };
+    idle::take_over(m);
+    run(m);
+    tls::clear_tls();
+    drop(alternate);
+    let s = sched();
+    s.threads.fetch_sub(1, Ordering::Relaxed);
+    s.idle.lock().put_free(m);
+    ptr::null_mut()
+}
+
+/// The scheduler: runs goroutines until the thread should end.
+fn run(m: &'static M) {
+    loop {
+        let own = m.locked_g.get();
+        if !own.is_null() {
+            wait_for_own(m);
+            execute(m, own);
+            if m.locked_g.get().is_null() && m.dying.get() {
+                break;
+            }
+            continue;
+        }
+        let Some(g) = find::find(m) else { return };
+        if is_bound_elsewhere(g, m) {
+            wake::hand_to_locked(m, g);
+        } else {
+            execute(m, g);
+            if m.dying.get() {
+                break;
+            }
+        }
+    }
+    // A goroutine that was locked to this thread has ended: so does the thread, which may carry state of its own.
+    m.dying.set(false);
+    if let Some(p) = idle::detach_p(m) {
+        wake::hand_off(p);
+    }
+}
+
+/// A goroutine is locked to this M and has parked or yielded: wait until somebody brings it, with a P.
+///
+/// `parked` was set before the goroutine became visible to wakers, so the hand-over cannot be missed.
+fn wait_for_own(m: &'static M) {
+    if let Some(p) = idle::detach_p(m) {
+        wake::hand_off(p);
+    }
+    m.sleep(None);
+    idle::take_over(m);
+    debug_assert!(!m.p.load(Ordering::Relaxed).is_null());
+}

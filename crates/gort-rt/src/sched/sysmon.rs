@@ -1,0 +1,179 @@
+//! sysmon: the thread without a P that keeps the others honest.
+//!
+//! It looks every 20 µs while things happen, ever more rarely (up to 10 ms) while nothing needs it, and not at all while
+//! every P is idle. At each look, for each P that is held:
+//!
+//! * The M is in a declared blocking call since 20 µs, and there is work: take the P.
+//! * No switch for 10 ms, and there is work: the goroutine spins or sits in a blocking call nobody declared: take the P.
+//! * Switches, but all within one slice of 10 ms: a pair that hands over by runnext: end the slice.
+//!
+//! Then it wakes an idle P for work that the lazy wakers left waiting, or for timers that are overdue, and about once a
+//! second gives memory of surplus dead goroutines back.
+
+use crate::os;
+use crate::sched::deadlock;
+use crate::sched::gfree;
+use crate::sched::global::{sched, Sched};
+use crate::sched::m::M;
+use crate::sched::p::P;
+use crate::sched::revoke::revoke;
+use crate::sched::wake;
+use crate::time;
+use core::ffi::c_void;
+use core::ptr;
+use core::sync::atomic::Ordering;
+
+/// A goroutine's time slice, in nanoseconds.
+const SLICE: u64 = 10_000_000;
+/// How long a declared blocking call keeps its P when there is work, in nanoseconds.
+const SYSCALL: u64 = 20_000;
+/// Shortest and longest pause between looks, in nanoseconds.
+const SHORTEST: u64 = 20_000;
+const LONGEST: u64 = 10_000_000;
+/// The longest pause while some Ps run and some are idle: waiting work should reach an idle processor soon.
+const LONGEST_WITH_IDLE: u64 = 1_000_000;
+/// Looks without an event before the pause grows.
+const PATIENCE: u32 = 50;
+/// How long all Ps must have been idle before sysmon sleeps until it is roused, in nanoseconds.
+const DEEP_AFTER: u64 = 50_000_000;
+const SECOND: u64 = 1_000_000_000;
+
+/// Starts the thread. Once, at the start of the runtime.
+pub(crate) fn start() -> Result<(), i32> {
+    os::spawn_thread(c"gort-sysmon", 256 << 10, main, ptr::null_mut())
+}
+
+extern "C" fn main(_: *mut c_void) -> *mut c_void {
+    let s = sched();
+    let mut pause = SHORTEST;
+    let mut quiet = 0;
+    let mut idle_since = None;
+    let mut trimmed_at = os::now();
+    loop {
+        os::sleep_ns(pause);
+        let now = os::now();
+        let events = look(s, now);
+        if now - trimmed_at > SECOND {
+            trimmed_at = now;
+            gfree::trim();
+        }
+        if events {
+            quiet = 0;
+            pause = SHORTEST;
+        } else {
+            quiet += 1;
+            if quiet > PATIENCE {
+                let longest = if s.npidle.load(Ordering::Relaxed) == 0 { LONGEST } else { LONGEST_WITH_IDLE };
+                pause = (pause * 2).min(longest);
+            }
+        }
+        if all_idle(s) && !s.poke.load(Ordering::SeqCst) {
+            let since = *idle_since.get_or_insert(now);
+            if now - since > DEEP_AFTER {
+                idle_since = None;
+                deep_sleep(s);
+                pause = SHORTEST;
+                quiet = 0;
+            }
+        } else {
+            idle_since = None;
+        }
+    }
+}
+
+fn all_idle(s: &Sched) -> bool {
+    s.npidle.load(Ordering::SeqCst) as usize == s.ps.len()
+}
+
+/// Sleeps until somebody takes an idle P or pokes. Wakes once a second at first, to give memory back, then not at all.
+fn deep_sleep(s: &Sched) {
+    for round in 0u32.. {
+        s.sysmon.store(1, Ordering::SeqCst);
+        // The converse of `rouse_sysmon`: they change the idle list or set `poke`, then look at `sysmon`.
+        if !all_idle(s) || s.poke.load(Ordering::SeqCst) || s.has_global() {
+            s.sysmon.store(0, Ordering::SeqCst);
+            return;
+        }
+        let patience = (round < 30).then(|| os::now() + SECOND);
+        if os::futex_wait(&s.sysmon, 1, patience) && s.sysmon.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        gfree::trim();
+        deadlock::check(s);
+    }
+}
+
+/// One look. True: something had to be done.
+fn look(s: &'static Sched, now: u64) -> bool {
+    let mut events = false;
+    let next_timer = time::next_of_all();
+    let overdue = next_timer.saturating_add(SYSCALL) < now;
+    let waiting = s.has_global() || overdue;
+    for p in &s.ps {
+        // Acquire: the M's fields as they were when it took the P.
+        // SAFETY: Ms are never freed.
+        let Some(m) = (unsafe { p.m.load(Ordering::Acquire).as_ref() }) else {
+            p.seen.switch_at.store(now, Ordering::Relaxed);
+            continue;
+        };
+        events |= watch(s, p, m, now, waiting);
+    }
+    if s.npidle.load(Ordering::SeqCst) != 0 {
+        let poked = s.poke.swap(false, Ordering::SeqCst);
+        let wanted = poked || waiting || s.ps.iter().any(P::has_work);
+        if wanted && s.nmspinning.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            let p = s.idle.lock().take_p();
+            match p {
+                Some(p) => {
+                    events |= wake::start_m(p, true);
+                }
+                None => {
+                    s.nmspinning.fetch_sub(1, Ordering::SeqCst);
+                }
+            }
+        }
+    } else {
+        s.poke.store(false, Ordering::SeqCst);
+    }
+    events
+}
+
+/// Looks at one held P.
+fn watch(s: &'static Sched, p: &'static P, m: &'static M, now: u64, waiting: bool) -> bool {
+    let switches = p.switches.load(Ordering::Relaxed);
+    let ticks = p.schedtick.load(Ordering::Relaxed);
+    let seen = &p.seen;
+    if seen.switches.load(Ordering::Relaxed) != switches {
+        seen.switches.store(switches, Ordering::Relaxed);
+        seen.switch_at.store(now, Ordering::Relaxed);
+        if seen.schedtick.load(Ordering::Relaxed) != ticks {
+            seen.schedtick.store(ticks, Ordering::Relaxed);
+            seen.slice_at.store(now, Ordering::Relaxed);
+        } else if now - seen.slice_at.load(Ordering::Relaxed) > SLICE && p.ring_len() as i32 > 0 {
+            p.preempt.store(true, Ordering::Relaxed);
+        }
+    }
+    let call = m.syscall_tick.load(Ordering::Relaxed);
+    if m.seen_syscall.load(Ordering::Relaxed) != call {
+        m.seen_syscall.store(call, Ordering::Relaxed);
+        m.seen_syscall_at.store(now, Ordering::Relaxed);
+    }
+    let in_call = call % 2 == 1;
+    let blocked = in_call && now - m.seen_syscall_at.load(Ordering::Relaxed) >= SYSCALL;
+    let hogging = now - seen.switch_at.load(Ordering::Relaxed) >= SLICE;
+    if !(blocked || hogging) || !(waiting || p.has_work()) {
+        return false;
+    }
+    // While an idle P could take the waiting work, there is no need to uproot a goroutine that computes; work in this
+    // P's own runnext must be stolen or handed over, which the idle P does.
+    if !blocked && s.npidle.load(Ordering::Relaxed) != 0 {
+        return false;
+    }
+    if !revoke(p, m) {
+        return false;
+    }
+    p.m.store(ptr::null_mut(), Ordering::Release);
+    p.preempt.store(false, Ordering::Relaxed);
+    seen.switch_at.store(now, Ordering::Relaxed);
+    wake::start_m(p, false)
+}

@@ -1,0 +1,210 @@
+//! Making goroutines runnable and finding them a processor.
+//!
+//! Waking a kernel thread on another processor costs the waker some microseconds and the work up to fifty; running the
+//! goroutine next on the waker's own P costs a switch. So wakers are lazy: a goroutine made ready goes to runnext, and an
+//! idle P is woken only when the ring behind it holds something too. What that policy leaves waiting too long, because the
+//! running goroutine does not come to a scheduling point, sysmon sees.
+//!
+//! Somebody without a P (a foreign thread, a plain thread, a detached goroutine, a signal handler) pushes to the
+//! injection stack and always wakes an idle P, unless an M is spinning already.
+
+use crate::os;
+use crate::sched::g::{Claim, Ticket, G};
+use crate::sched::global::{sched, Sched};
+use crate::sched::idle;
+use crate::sched::m::M;
+use crate::sched::p::P;
+use crate::sched::revoke::{enter, leave};
+use crate::sched::run;
+use crate::tls;
+use core::ptr;
+use core::sync::atomic::Ordering;
+
+/// Ends the wait of `ticket`, if it is still open, and makes its goroutine runnable. True: this call ended it.
+///
+/// From anywhere: goroutines, plain threads, foreign threads, signal handlers. Never waits.
+pub(crate) fn wake(ticket: &Ticket) -> bool {
+    match ticket.claim(false) {
+        Claim::Lost => false,
+        Claim::Running => true,
+        Claim::Owned(g) => {
+            ready(g, true);
+            true
+        }
+    }
+}
+
+/// Makes `g`, which the caller owns, runnable: next on this P, or at its tail, or by injection.
+#[inline]
+pub(crate) fn ready(g: *const G, next: bool) {
+    // SAFETY: the current goroutine lives, and so does its M.
+    if let Some(me) = unsafe { tls::current_goroutine().as_ref() } {
+        // Inside the runtime already: a signal handler, or an allocator that waits. The P is not ours to touch.
+        // SAFETY: the M of a running goroutine is set and lives for ever.
+        let inside = unsafe { (*me.m.get()).in_runtime.load(Ordering::Relaxed) } != 0;
+        if !inside {
+            let m = enter(me);
+            if let Some(p) = m.p() {
+                p.put_ready(m, g, next);
+                wake_if_waiting(p);
+                leave(m);
+                return;
+            }
+            leave(m);
+        }
+    }
+    sched().inject(g);
+    wake_idle_p();
+}
+
+/// Wakes an idle P if this one's ring holds work and nobody is looking for any.
+#[inline]
+pub(crate) fn wake_if_waiting(p: &P) {
+    let s = sched();
+    if s.npidle.load(Ordering::Relaxed) != 0 && p.ring_len() > 0 && s.nmspinning.load(Ordering::Relaxed) == 0 {
+        wake_idle_p();
+    }
+}
+
+/// Wakes an idle P to look for work, unless some M is looking already. Never waits: when the lock is taken, or a thread
+/// would have to be made, sysmon is asked to do it.
+#[cold]
+pub(crate) fn wake_idle_p() {
+    let s = sched();
+    // SeqCst: see the head of `find`.
+    if s.npidle.load(Ordering::SeqCst) == 0
+        || s.nmspinning.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_err()
+    {
+        return;
+    }
+    if let Some(mut idle) = s.idle.try_lock() {
+        let Some(p) = idle.take_p() else {
+            drop(idle);
+            s.nmspinning.fetch_sub(1, Ordering::SeqCst);
+            return;
+        };
+        if let Some(m) = idle.take_m() {
+            drop(idle);
+            hand_over(m, p, true);
+            rouse_sysmon();
+            return;
+        }
+        idle.put_p(p);
+    }
+    s.nmspinning.fetch_sub(1, Ordering::SeqCst);
+    s.poke.store(true, Ordering::SeqCst);
+    rouse_sysmon();
+}
+
+/// Gives `p` to a sleeping M and wakes it.
+fn hand_over(m: &'static M, p: &'static P, spinning: bool) {
+    m.spinning.set(spinning);
+    m.next_p.store(ptr::from_ref(p).cast_mut(), Ordering::Release);
+    m.wake();
+}
+
+/// Finds an M for `p`: a sleeping one, else a new thread. False: no thread could be had, and `p` is idle now.
+///
+/// With `spinning` the caller has counted the M in `nmspinning`. May wait; not for signal handlers.
+pub(crate) fn start_m(p: &'static P, spinning: bool) -> bool {
+    let s = sched();
+    let (m, asleep) = {
+        let mut idle = s.idle.lock();
+        match idle.take_m() {
+            Some(m) => (m, true),
+            None => (idle.take_free().unwrap_or_else(|| new_m(s, false)), false),
+        }
+    };
+    if asleep {
+        hand_over(m, p, spinning);
+        return true;
+    }
+    m.spinning.set(spinning);
+    m.next_p.store(ptr::from_ref(p).cast_mut(), Ordering::Release);
+    if run::start_thread(s, m) {
+        return true;
+    }
+    m.next_p.store(ptr::null_mut(), Ordering::Relaxed);
+    m.spinning.set(false);
+    let mut idle = s.idle.lock();
+    idle.put_free(m);
+    idle.put_p(p);
+    drop(idle);
+    if spinning {
+        s.nmspinning.fetch_sub(1, Ordering::SeqCst);
+    }
+    false
+}
+
+/// A new M record.
+pub(crate) fn new_m(s: &Sched, foreign: bool) -> &'static M {
+    M::leak(s.next_m.fetch_add(1, Ordering::Relaxed), foreign)
+}
+
+/// A P whose M cannot use it now: to another M if there is work anywhere, else to the idle list.
+pub(crate) fn hand_off(p: &'static P) {
+    let s = sched();
+    if p.has_work() || s.has_global() || crate::time::next_of_all() <= os::now() {
+        start_m(p, false);
+        return;
+    }
+    s.idle.lock().put_p(p);
+    // As in `release_and_recheck`: an injector may have seen no idle P.
+    if s.has_global() {
+        wake_idle_p();
+    }
+    wake_timekeeper();
+}
+
+/// Gives the P of `m` to the M that `g` is locked to, and with it `g`.
+pub(crate) fn hand_to_locked(m: &'static M, g: *const G) {
+    // SAFETY: `g` is ours; the M that it is locked to lives for ever and sleeps, or is about to, in `run::wait_for_own`.
+    let target = unsafe { &*(*g).locked_m.get() };
+    let p = idle::detach_p(m).expect("goroutines are found by Ms that hold a P");
+    if m.spinning.replace(false) {
+        sched().nmspinning.fetch_sub(1, Ordering::SeqCst);
+    }
+    target.next_p.store(ptr::from_ref(p).cast_mut(), Ordering::Release);
+    target.wake();
+}
+
+/// A timer was set by somebody without a P, or a P with timers went idle: makes sure that somebody sleeps only until the
+/// next timer.
+pub(crate) fn wake_timekeeper() {
+    let s = sched();
+    let next = crate::time::next_of_all();
+    if next == u64::MAX {
+        return;
+    }
+    let keeper = {
+        let mut idle = s.idle.lock();
+        if next >= idle.timekeeper_at {
+            return;
+        }
+        // Any idle M will do: with a P it looks at the timers and becomes the timekeeper as it goes back to sleep.
+        match idle.take_p() {
+            None => return, // every P is busy, and busy Ps look at the timers
+            Some(p) => match idle.take_m() {
+                Some(m) => (m, p),
+                None => {
+                    idle.put_p(p);
+                    s.poke.store(true, Ordering::SeqCst);
+                    drop(idle);
+                    rouse_sysmon();
+                    return;
+                }
+            },
+        }
+    };
+    hand_over(keeper.0, keeper.1, false);
+    rouse_sysmon();
+}
+
+/// Ends sysmon's deep sleep, if it is in one.
+#[inline]
+pub(crate) fn rouse_sysmon() {
+    let s = sched();
+    if s.sysmon.load(Ordering::SeqCst) != 0 && s.sysmon.swap(0, Ordering::SeqCst) != 0 {
+        os::futex_wake(&s.sysmon, 1);
+    }
+}

@@ -1,0 +1,227 @@
+//! The report when a goroutine overflows its stack.
+//!
+//! The guard faults; the handler, on the kernel thread's signal stack, finds the slot by the address, writes two lines and
+//! aborts, as std does for threads. Everything else that arrives here is somebody else's and goes to whatever handler was
+//! there before: std's (which reports overflows of native threads), a crash reporter's, or the default.
+//!
+//! An access to a guard counts as an overflow only if the stack pointer is in the same slot. A wild pointer into a guard
+//! from elsewhere is an ordinary segmentation fault.
+//!
+//! The handler allocates nothing, takes no lock, and uses no thread-local storage: it may have interrupted anything.
+
+use core::cell::UnsafeCell;
+use core::ffi::{c_int, c_void};
+use core::fmt::{self, Write};
+use core::mem::{transmute, MaybeUninit};
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+
+use super::{find, Slot};
+use crate::os;
+
+pub(crate) use super::altstack::thread_altstack;
+
+/// Tells whose stack a slot is: the goroutine's number, its name (empty if it has none) and the size of its stack in
+/// bytes. Called in the signal handler, so it must be async-signal-safe. `None` if there is no telling.
+pub(crate) type Describe = fn(&Slot) -> Option<(u64, &[u8], usize)>;
+
+/// The registered [`Describe`], or null.
+static DESCRIBE: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+/// Registers the function that tells whose stack a slot is.
+pub(crate) fn set_describe(describe: Describe) {
+    DESCRIBE.store(describe as *mut (), Ordering::Release);
+}
+
+/// A signal that memory faults arrive as, and the action that was in force for it before ours.
+struct Previous {
+    signal: c_int,
+    action: UnsafeCell<MaybeUninit<libc::sigaction>>,
+    /// True while our handler is installed; `action` is constant then.
+    installed: AtomicBool,
+}
+
+// SAFETY: `action` is written only by `install`, before the handler that reads it exists; installing and removing are
+// not to be called at the same time, as their contract says.
+unsafe impl Sync for Previous {}
+
+impl Previous {
+    const fn new(signal: c_int) -> Self {
+        Self { signal, action: UnsafeCell::new(MaybeUninit::uninit()), installed: AtomicBool::new(false) }
+    }
+}
+
+/// Linux reports faults of memory with rights or a mapping missing by the first, of files cut short by the second; other
+/// systems report stack overflows by the second.
+static PREVIOUS: [Previous; 2] = [Previous::new(libc::SIGSEGV), Previous::new(libc::SIGBUS)];
+
+/// Installs the handlers. The ones that were there are kept and called for faults that are not ours. Does nothing if they
+/// are installed. Not to be called from two threads at a time.
+pub(crate) fn install() -> Result<(), i32> {
+    for previous in &PREVIOUS {
+        if previous.installed.load(Ordering::Relaxed) {
+            continue;
+        }
+        // SAFETY: zero is a valid signal action; the calls get valid records, and the handler is async-signal-safe. The
+        // old action is in place before the new handler, which reads it, can run.
+        unsafe {
+            let mut ours: libc::sigaction = core::mem::zeroed();
+            ours.sa_sigaction = on_fault as *const () as usize;
+            ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            check(libc::sigaction(previous.signal, ptr::null(), previous.action.get().cast()))?;
+            check(libc::sigaction(previous.signal, &ours, ptr::null_mut()))?;
+        }
+        previous.installed.store(true, Ordering::Release);
+    }
+    Ok(())
+}
+
+/// Puts the previous handlers back, for a runtime that is about to be unloaded, and says whether that was possible: it is
+/// not when somebody has installed a handler since and may call ours. Not to be called from two threads at a time.
+pub(crate) fn uninstall() -> bool {
+    let mut complete = true;
+    for previous in &PREVIOUS {
+        if !previous.installed.load(Ordering::Relaxed) {
+            continue;
+        }
+        let mut current = MaybeUninit::<libc::sigaction>::uninit();
+        // SAFETY: the first call fills in the record; the second gets the action that `install` saved.
+        unsafe {
+            let known = libc::sigaction(previous.signal, ptr::null(), current.as_mut_ptr()) == 0;
+            if known
+                && current.assume_init_ref().sa_sigaction == on_fault as *const () as usize
+                && libc::sigaction(previous.signal, previous.action.get().cast(), ptr::null_mut()) == 0
+            {
+                previous.installed.store(false, Ordering::Release);
+            } else {
+                complete = false;
+            }
+        }
+    }
+    complete
+}
+
+fn check(result: c_int) -> Result<(), i32> {
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL))
+    }
+}
+
+/// The handler. The kernel passes the signal, what is known of it, and the interrupted context.
+extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: with SA_SIGINFO the kernel passes valid pointers to both records.
+    let (fault, stack_pointer) = unsafe { (fault_address(&*info), stack_pointer(&*context.cast())) };
+    if let Some(slot) = fault.and_then(|fault| overflowed(fault, stack_pointer)) {
+        report(&slot);
+        // SAFETY: abort may be called in a signal handler.
+        unsafe { libc::abort() };
+    }
+    pass_on(signal, info, context, fault.is_some());
+}
+
+/// The address that the fault was about; `None` for a signal that somebody sent, and for faults without an address.
+fn fault_address(info: &libc::siginfo_t) -> Option<usize> {
+    /// `SI_KERNEL`: a general protection fault, whose address the processor does not tell.
+    const KERNEL: c_int = 0x80;
+    // SAFETY: for faults (positive codes) the kernel fills in the address.
+    (info.si_code > 0 && info.si_code != KERNEL).then(|| unsafe { info.si_addr() } as usize)
+}
+
+/// The stack pointer of the interrupted code.
+fn stack_pointer(context: &libc::ucontext_t) -> usize {
+    context.uc_mcontext.gregs[libc::REG_RSP as usize] as usize
+}
+
+/// The slot whose guard was hit by code that runs on that same slot.
+fn overflowed(fault: usize, stack_pointer: usize) -> Option<Slot> {
+    let (slot, in_guard) = find(fault)?;
+    let (running_on, _) = find(stack_pointer)?;
+    (in_guard && running_on.index == slot.index).then_some(slot)
+}
+
+/// Writes the two lines.
+fn report(slot: &Slot) {
+    let describe = DESCRIBE.load(Ordering::Acquire);
+    let known = if describe.is_null() {
+        None
+    } else {
+        // SAFETY: what is stored in DESCRIBE other than null is a function of this type.
+        let describe = unsafe { transmute::<*mut (), Describe>(describe) };
+        describe(slot)
+    };
+    let (id, name, bytes) = known.unwrap_or((0, b"", slot.usable()));
+    let mut line = Line::new();
+    line.push(b"\ngort: goroutine '");
+    line.push(if name.is_empty() { b"<unnamed>" } else { &name[..name.len().min(Line::LONGEST_NAME)] });
+    // The line has room for the longest name and this, and would cut the text off if it had not.
+    let _ = match known {
+        Some(_) => write!(line, "' (id {id})"),
+        None => write!(line, "' (stack {})", slot.index),
+    };
+    let _ = writeln!(line, " has overflowed its stack of {} KiB", bytes / 1024);
+    line.push(b"gort: raise it with Builder::stack_size or GORT_STACK_SIZE\n");
+    os::write_stderr(&line.bytes[..line.len]);
+}
+
+/// Text on the stack, cut off where the room ends.
+struct Line {
+    bytes: [u8; 512],
+    len: usize,
+}
+
+impl Line {
+    const LONGEST_NAME: usize = 256;
+
+    fn new() -> Self {
+        Self { bytes: [0; 512], len: 0 }
+    }
+
+    fn push(&mut self, text: &[u8]) {
+        let n = text.len().min(self.bytes.len() - self.len);
+        self.bytes[self.len..self.len + n].copy_from_slice(&text[..n]);
+        self.len += n;
+    }
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.push(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// Does what would have happened without us. `fault` says that the signal will come again when the handler returns,
+/// because the instruction that caused it is executed again.
+fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void, fault: bool) {
+    let Some(previous) = PREVIOUS.iter().find(|previous| previous.signal == signal) else { return };
+    // SAFETY: `install` saved the action before the handler could run, and it is constant while the handler is there.
+    let action = unsafe { (*previous.action.get()).assume_init_ref() };
+    // SAFETY: the saved action is valid; its handler has the type that its flags say, and gets what the kernel gave us.
+    unsafe {
+        match action.sa_sigaction {
+            libc::SIG_IGN if !fault => {}
+            // To ignore a fault is to die of it, which is what the kernel does with both when it comes again.
+            libc::SIG_DFL | libc::SIG_IGN => {
+                libc::sigaction(signal, action, ptr::null_mut());
+                if !fault {
+                    // Nothing is executed again, so send it again; it is delivered when this handler returns.
+                    libc::raise(signal);
+                }
+            }
+            handler if action.sa_flags & libc::SA_SIGINFO != 0 => {
+                let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = transmute(handler);
+                handler(signal, info, context);
+            }
+            handler => {
+                let handler: extern "C" fn(c_int) = transmute(handler);
+                handler(signal);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "overflow_tests.rs"]
+mod tests;

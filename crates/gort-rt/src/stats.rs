@@ -1,0 +1,49 @@
+//! A snapshot of the runtime's counts.
+
+use crate::ffi::extra_m;
+use crate::sched::global::{try_sched, Sched};
+use core::sync::atomic::Ordering;
+
+/// What the runtime counts. Taken at a moment without stopping anything, so the figures may be some nanoseconds apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Ps: goroutines that run cooperatively at a time.
+    pub procs: usize,
+    /// Kernel threads that the runtime has made and that are alive, without sysmon.
+    pub kernel_threads: usize,
+    /// Those of them that sleep for want of work.
+    pub idle_threads: usize,
+    /// Goroutines that have been spawned and have not ended.
+    pub goroutines: usize,
+    /// Extra Ms ever made: the most foreign threads that were bound at one time.
+    pub extra_ms: usize,
+    /// Foreign threads that are bound to an extra M now.
+    pub extra_ms_in_use: usize,
+    /// Callbacks that foreign threads are in now.
+    pub callbacks: usize,
+}
+
+/// Counts of the runtime at this moment. Zero, but for `procs`, before it was started.
+pub fn stats() -> Stats {
+    let mut stats = Stats::default();
+    let extra = extra_m::counts();
+    stats.extra_ms = extra.made;
+    stats.extra_ms_in_use = extra.in_use;
+    stats.callbacks = extra.inside;
+    match try_sched() {
+        Some(s) => {
+            stats.procs = s.ps.len();
+            stats.kernel_threads = s.threads.load(Ordering::Relaxed) as usize;
+            stats.idle_threads = s.idle.lock().nms as usize;
+            stats.goroutines = goroutines(s).max(0) as usize;
+        }
+        None => stats.procs = crate::Config::new().settle().map_or(0, |s| s.procs),
+    }
+    stats
+}
+
+/// Goroutines that are alive.
+pub(crate) fn goroutines(s: &Sched) -> i64 {
+    s.live.load(Ordering::Relaxed) + s.ps.iter().map(|p| p.live.load(Ordering::Relaxed)).sum::<i64>()
+}
