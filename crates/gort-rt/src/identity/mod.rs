@@ -28,7 +28,7 @@
 //! # Life of a block
 //!
 //! [`create`], then any number of times: [`start`] on the block, user code, [`run_destructors`] on the block, [`reset`] by
-//! anyone. At last [`destroy`]. [`refresh`] follows each `dlopen` and `dlclose`.
+//! anyone. At last [`destroy`]. [`refresh`] follows each `dlopen` and `dlclose`. Once per process, [`guard_credentials`].
 //!
 //! # Known limits
 //!
@@ -43,6 +43,7 @@
 //! * malloc's cache of a block is not freed by [`destroy`]: only the end of a real thread does that.
 
 mod block;
+mod credentials;
 mod destructors;
 mod donor;
 mod evidence;
@@ -282,6 +283,19 @@ fn choose(choice: Choice, recipe: &Recipe) -> Result<Mode, Error> {
         (Choice::Donor, None) => Ok(Mode::Donor(format!("{VARIABLE} says so"))),
         (_, None) => Ok(Mode::Built),
     }
+}
+
+/// Makes `setuid`, `setgid` and their kin work while kernel threads run goroutines. Without it they never return.
+///
+/// `native` says what the calling kernel thread's own thread pointer is, or zero if the calling code runs on it already. It
+/// is called in a signal handler on any thread. Call this once, after [`init`]; later calls do nothing. Fails if the C
+/// library has not the mechanism that this mends.
+///
+/// # Safety
+/// `native` may be called at any instruction, is async-signal-safe, and is right.
+pub(crate) unsafe fn guard_credentials(native: fn() -> usize) -> Result<(), Error> {
+    // SAFETY: the caller's promise, passed on.
+    unsafe { credentials::guard(native) }
 }
 
 impl State {

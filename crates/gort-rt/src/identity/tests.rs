@@ -3,6 +3,7 @@
 //! Where a mend is under test, a *raw* block (what `_dl_allocate_tls` alone gives) shows what happens without it; where that
 //! is a crash, in a child process.
 
+mod credentials;
 mod keys;
 mod libraries;
 mod recipes;

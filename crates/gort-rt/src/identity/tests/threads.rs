@@ -225,15 +225,3 @@ both! {
         });
     }
 }
-
-both! {
-    /// setgid stops every thread that glibc knows; dead donors must not hang it.
-    fn changing_credentials_returns(way) {
-        let block = Block::new(way);
-        // SAFETY: sets what is set already.
-        unsafe {
-            assert_eq!(libc::setgid(libc::getgid()), 0);
-            assert_eq!(block.call(|| libc::setgid(libc::getgid())), 0);
-        }
-    }
-}

@@ -1,0 +1,114 @@
+//! Letting `setuid` and its kin pass threads that are running goroutines.
+//!
+//! The kernel keeps credentials per thread; POSIX has them per process. So glibc's `setuid`, `setgid`, `setgroups` … mark
+//! every thread in its list, signal it, and signal again until a handler on each has taken its mark off. The handler takes it
+//! off the block *at the thread pointer*. While a kernel thread runs a goroutine that is the goroutine's block, the mark on
+//! its own stays, and the caller goes round for ever.
+//!
+//! The mend is to run glibc's handler on the kernel thread's own thread pointer. The signal is one that glibc keeps to itself
+//! (its `sigaction` refuses it), so its action is read and replaced by system calls; mask, flags and restorer stay glibc's.
+
+use core::ffi::{c_int, c_void};
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use super::Error;
+use crate::arch;
+
+/// `SIGSETXID`: glibc's second internal signal, the same on all its Linux ports.
+const SIGNAL: c_int = 33;
+
+/// The kernel's `struct sigaction` on x86-64, not libc's.
+#[repr(C)]
+struct Action {
+    handler: *mut c_void,
+    flags: u64,
+    restorer: *mut c_void,
+    mask: u64,
+}
+
+type Handler = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void);
+
+/// The handler that glibc installed.
+static THEIRS: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+/// The function given to [`guard`].
+static NATIVE: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Installs our handler around glibc's; once it is there, does nothing.
+///
+/// # Safety
+/// As for [`super::guard_credentials`].
+pub(super) unsafe fn guard(native: fn() -> usize) -> Result<(), Error> {
+    let mut action = Action { handler: core::ptr::null_mut(), flags: 0, restorer: core::ptr::null_mut(), mask: 0 };
+    // SAFETY: asks for the present action only.
+    unsafe { sigaction(None, Some(&mut action))? };
+    let ours = handle as *const () as *mut c_void;
+    if action.handler == ours {
+        return Ok(());
+    }
+    // glibc installs its handler before the first thread is made, and `init` makes threads.
+    if action.handler.is_null() {
+        return Err(Error::Layout("no handler for changes of credentials".into()));
+    }
+    THEIRS.store(action.handler, Ordering::Release);
+    NATIVE.store(native as *mut c_void, Ordering::Release);
+    action.handler = ours;
+    // SAFETY: only the handler is another, and ours calls the one that was there.
+    unsafe { sigaction(Some(&action), None) }
+}
+
+/// The system call, past libc, which hides this signal.
+///
+/// # Safety
+/// A new action's handler must be fit to run in any thread at any time.
+unsafe fn sigaction(new: Option<&Action>, old: Option<&mut Action>) -> Result<(), Error> {
+    let new = new.map_or(core::ptr::null(), |new| new);
+    let old = old.map_or(core::ptr::null_mut(), |old| old);
+    // SAFETY: both are null or of the kernel's layout; the last argument is the size of its signal set.
+    let result = unsafe { libc::syscall(libc::SYS_rt_sigaction, SIGNAL, new, old, size_of::<u64>()) };
+    if result == 0 {
+        Ok(())
+    } else {
+        // SAFETY: reads this thread's error number.
+        Err(Error::Os("rt_sigaction", unsafe { *libc::__errno_location() }))
+    }
+}
+
+/// A signal's arguments on their way to the other thread pointer.
+struct Delivery {
+    handler: Handler,
+    info: *mut c_void,
+    context: *mut c_void,
+}
+
+/// Room for glibc's handler, which makes one system call and changes two words.
+#[repr(align(16))]
+struct Stack([core::mem::MaybeUninit<u8>; 4096]);
+
+unsafe extern "C" fn handle(_: c_int, info: *mut c_void, context: *mut c_void) {
+    // SAFETY: `guard` stored both before it installed this handler.
+    let (handler, native) = unsafe {
+        (
+            core::mem::transmute::<*mut c_void, Handler>(THEIRS.load(Ordering::Acquire)),
+            core::mem::transmute::<*mut c_void, fn() -> usize>(NATIVE.load(Ordering::Acquire))(),
+        )
+    };
+    let mut delivery = Delivery { handler, info, context };
+    if native == 0 || native == arch::thread_pointer() {
+        // SAFETY: the thread pointer is right already.
+        unsafe { deliver((&raw mut delivery).cast()) };
+    } else {
+        let mut stack = Stack([core::mem::MaybeUninit::uninit(); 4096]);
+        let top = (&raw mut stack).wrapping_add(1).cast();
+        // SAFETY: this kernel thread's own block is idle while we stand here; the stack is a part of our frame; glibc's
+        // handler is C and does not unwind.
+        unsafe { arch::call_on_stack(deliver, (&raw mut delivery).cast(), top, native) };
+    }
+}
+
+unsafe extern "C" fn deliver(delivery: *mut u8) {
+    // SAFETY: `handle` passed a delivery with the arguments that the kernel gave it.
+    unsafe {
+        let Delivery { handler, info, context } = delivery.cast::<Delivery>().read();
+        handler(SIGNAL, info, context);
+    }
+}

@@ -1,0 +1,1 @@
+//! What the scenario tests share. The tests themselves are in `tests/`.
