@@ -35,7 +35,11 @@ pub unsafe fn futex_wait(word: *const AtomicU32, expected: u32, bits: u32, deadl
 /// Wakes up to `n` goroutines that wait on the word at this address; returns how many.
 #[inline]
 pub fn futex_wake(word: usize, n: u32, bits: u32) -> u32 {
-    futex::wake(word, n, bits)
+    let woken = futex::wake(word, n, bits);
+    if woken > 0 {
+        sched::checkpoint();
+    }
+    woken
 }
 
 /// Parks the calling goroutine until `deadline`, in nanoseconds of the monotonic clock. False: it may not park here.

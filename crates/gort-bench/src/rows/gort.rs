@@ -67,6 +67,12 @@ pub fn run(row: &str, procs: usize) -> Measured {
         "call_c_blocking" => {
             on_goroutine(|| ffi::calls(|a, b| gort::ffi::blocking(move || c::add(a, b))))
         }
-        _ => threads_row::<Gort>(row, procs).unwrap_or_else(|| Err("no such row".into())),
+        // From a goroutine, as Go's main function is one.
+        _ => {
+            let row = row.to_owned();
+            Gort::join(Gort::spawn(move || {
+                threads_row::<Gort>(&row, procs).unwrap_or_else(|| Err("no such row".into()))
+            }))
+        }
     }
 }

@@ -1,8 +1,7 @@
 //! Declared blocking calls: Go's `cgocall`, `entersyscall` and `exitsyscall`.
 
 use crate::sched::g::G;
-use crate::sched::revoke::{enter, leave};
-use crate::sched::{self, idle};
+use crate::sched;
 use core::sync::atomic::Ordering;
 
 /// Runs `f`, which may block its kernel thread, in place. While it does, the goroutine's P may go to others: sysmon takes
@@ -59,18 +58,7 @@ impl Drop for Call<'_> {
             m.syscall_tick.store(tick.wrapping_add(1), Ordering::Relaxed);
         }
         if m.lost_p() {
-            resume(self.g);
+            sched::rejoin(self.g);
         }
-    }
-}
-
-/// The goroutine has lost its P meanwhile: take an idle one, or queue.
-#[cold]
-fn resume(g: &G) {
-    let m = enter(g);
-    let has = m.p().is_some() || idle::take_idle_p(m);
-    leave(m);
-    if !has {
-        sched::yield_now(g);
     }
 }

@@ -12,13 +12,13 @@
 //! "Has an M" (the TLS word) and "is inside the runtime" (`m.depth`) are two facts: a bound thread has an M while it is
 //! in C.
 
-use crate::sched::m::M;
+use crate::sched::m::{self, M};
 use crate::sync::rawmutex::RawMutex;
 use crate::tls;
 use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::OnceLock;
 
 /// Extra Ms without a thread, linked through `M::link`.
@@ -48,32 +48,7 @@ pub(crate) fn counts() -> Counts {
     Counts {
         made: MADE.load(Ordering::Relaxed) as usize,
         in_use: IN_USE.load(Ordering::Relaxed),
-        inside: all().filter(|m| m.depth.load(Ordering::Relaxed) > 0).count(),
-    }
-}
-
-/// The newest extra M; all of them are linked through `M::older`.
-static NEWEST: AtomicPtr<M> = AtomicPtr::new(ptr::null_mut());
-
-/// All extra Ms ever made.
-fn all() -> impl Iterator<Item = &'static M> {
-    let next = |m: *const M| {
-        // SAFETY: the chain holds Ms, which are never freed, and is only ever added to at its head.
-        unsafe { m.as_ref() }
-    };
-    core::iter::successors(next(NEWEST.load(Ordering::Acquire)), move |m| next(m.older.get()))
-}
-
-/// A new extra M.
-fn make() -> &'static M {
-    let m = M::leak(MADE.fetch_add(1, Ordering::Relaxed), true);
-    let mut newest = NEWEST.load(Ordering::Relaxed);
-    loop {
-        m.older.set(newest);
-        match NEWEST.compare_exchange_weak(newest, ptr::from_ref(m).cast_mut(), Ordering::Release, Ordering::Relaxed) {
-            Ok(_) => return m,
-            Err(now) => newest = now,
-        }
+        inside: m::all().filter(|m| m.depth.load(Ordering::Relaxed) > 0).count(),
     }
 }
 
@@ -89,7 +64,7 @@ pub(crate) enum Bound {
 /// Gives the calling thread, which has none, an M.
 #[cold]
 pub(crate) fn needm() -> (&'static M, Bound) {
-    let m = pop().unwrap_or_else(make);
+    let m = pop().unwrap_or_else(|| M::leak(MADE.fetch_add(1, Ordering::Relaxed), true));
     IN_USE.fetch_add(1, Ordering::Relaxed);
     m.depth.store(0, Ordering::Relaxed);
     // SAFETY: m.tls lives for ever.

@@ -50,13 +50,7 @@ pub(super) unsafe fn build_raw(glibc: &Glibc, lo: *mut u8, hi: *mut u8) -> Resul
 ///
 /// # Safety
 /// As for [`build_raw`]; the recipe was learnt in this process and has no unknown words.
-pub(super) unsafe fn build(
-    glibc: &Glibc,
-    recipe: &Recipe,
-    lo: *mut u8,
-    hi: *mut u8,
-    tid: u32,
-) -> Result<usize, Error> {
+pub(super) unsafe fn build(glibc: &Glibc, recipe: &Recipe, lo: *mut u8, hi: *mut u8, tid: u32) -> Result<usize, Error> {
     // SAFETY: the caller's promise, passed on.
     let tp = unsafe { build_raw(glibc, lo, hi)? };
     // SAFETY: the block was just made and nobody runs on it; the list node is part of the TCB.

@@ -8,6 +8,7 @@
 //! The mend is to run glibc's handler on the kernel thread's own thread pointer. The signal is one that glibc keeps to itself
 //! (its `sigaction` refuses it), so its action is read and replaced by system calls; mask, flags and restorer stay glibc's.
 
+use core::arch::asm;
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
@@ -80,10 +81,6 @@ struct Delivery {
     context: *mut c_void,
 }
 
-/// Room for glibc's handler, which makes one system call and changes two words.
-#[repr(align(16))]
-struct Stack([core::mem::MaybeUninit<u8>; 4096]);
-
 unsafe extern "C" fn handle(_: c_int, info: *mut c_void, context: *mut c_void) {
     // SAFETY: `guard` stored both before it installed this handler.
     let (handler, native) = unsafe {
@@ -97,11 +94,18 @@ unsafe extern "C" fn handle(_: c_int, info: *mut c_void, context: *mut c_void) {
         // SAFETY: the thread pointer is right already.
         unsafe { deliver((&raw mut delivery).cast()) };
     } else {
-        let mut stack = Stack([core::mem::MaybeUninit::uninit(); 4096]);
-        let top = (&raw mut stack).wrapping_add(1).cast();
-        // SAFETY: this kernel thread's own block is idle while we stand here; the stack is a part of our frame; glibc's
-        // handler is C and does not unwind.
-        unsafe { arch::call_on_stack(deliver, (&raw mut delivery).cast(), top, native) };
+        // Signal stacks are small, so the handler goes on below us instead of getting room of its own.
+        let sp: usize;
+        // SAFETY: reads a register.
+        unsafe {
+            asm!("mov {}, rsp" /* the stack pointer */, out(reg) sp, options(nomem, nostack, preserves_flags))
+        };
+        /// More than [`arch::call_on_stack`] pushes before it leaves this stack.
+        const STEP: usize = 256;
+        let top = (sp - STEP) & !15;
+        // SAFETY: this kernel thread's own block is idle while we stand here; below `top` this stack is free, since our own
+        // frame ends at `sp`; glibc's handler is C and does not unwind.
+        unsafe { arch::call_on_stack(deliver, (&raw mut delivery).cast(), top as *mut u8, native) };
     }
 }
 

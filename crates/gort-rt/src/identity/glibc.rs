@@ -9,7 +9,7 @@
 use core::ffi::{c_void, CStr};
 use core::ops::Range;
 
-use super::Error;
+use super::{Error, Layout};
 
 /// What a dynamic thread vector holds for a module whose block this thread has not needed yet.
 pub(super) const DTV_UNALLOCATED: usize = usize::MAX;
@@ -118,9 +118,14 @@ impl Glibc {
         })
     }
 
+    /// The shape of blocks.
+    pub(super) fn layout(&self) -> Layout {
+        Layout { tcb: self.tcb, below: self.below, align: self.align }
+    }
+
     /// The thread pointer that `pthread_create` would choose for a stack that ends at `hi`.
     pub(super) fn thread_pointer(&self, hi: usize) -> usize {
-        (hi - self.tcb) & !(self.align - 1)
+        self.layout().thread_pointer(hi)
     }
 
     /// Bytes of a block: static TLS and TCB.

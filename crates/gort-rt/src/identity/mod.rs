@@ -163,8 +163,7 @@ fn state() -> &'static State {
 
 /// The shape of blocks.
 pub(crate) fn layout() -> Layout {
-    let glibc = &state().glibc;
-    Layout { tcb: glibc.tcb, below: glibc.below, align: glibc.align }
+    state().glibc.layout()
 }
 
 /// How blocks are made, and why so if not by hand.

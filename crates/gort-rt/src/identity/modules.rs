@@ -338,8 +338,7 @@ unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _size: usize, data: *m
         // SAFETY: the initialisation image is part of the object, which is mapped while the loader's lock is held.
         let image = unsafe { core::slice::from_raw_parts(start, header.p_filesz as usize) };
         let offset = survey.scratch.offset(info.dlpi_tls_modid);
-        let module =
-            Module { id: info.dlpi_tls_modid, offset, image: image.into(), size: header.p_memsz as usize };
+        let module = Module { id: info.dlpi_tls_modid, offset, image: image.into(), size: header.p_memsz as usize };
         let list = if offset.is_some() { &mut survey.list.fixed } else { &mut survey.list.dynamic };
         list.push(module);
     }

@@ -48,7 +48,7 @@ pub(crate) fn quick(m: &M, p: &P) -> Option<*const G> {
         time::run_due(p, m);
     }
     if n % GLOBAL_EVERY == 0 {
-        if let Some(g) = sched().take_global(0, |_| ()) {
+        if let Some(g) = sched().take_global(m, 0, |_| ()) {
             count_switch(p, false);
             return Some(g);
         }
@@ -61,7 +61,7 @@ pub(crate) fn quick(m: &M, p: &P) -> Option<*const G> {
     } else if let Some(g) = p.take_next() {
         p.put(g); // the slice is used up: behind the others
     }
-    let g = p.get().or_else(|| sched().take_global((RING / 2) as usize, |g| p.put(g)))?;
+    let g = p.get().or_else(|| sched().take_global(m, (RING / 2) as usize, |g| p.put(g)))?;
     count_switch(p, false);
     Some(g)
 }
@@ -96,7 +96,7 @@ pub(crate) fn find(m: &'static M) -> Option<*const G> {
             }
             return Some(g);
         }
-        if time::run_due(p, m) {
+        if time::run_due(p, m) || linger(m) {
             continue;
         }
         match idle::release_and_recheck(m) {
@@ -140,7 +140,7 @@ fn search(m: &M, p: &P) -> Option<*const G> {
             }
         }
         if s.has_global() {
-            if let Some(g) = s.take_global((RING / 2) as usize, |g| p.put(g)) {
+            if let Some(g) = s.take_global(m, (RING / 2) as usize, |g| p.put(g)) {
                 count_switch(p, false);
                 return Some(g);
             }
@@ -148,6 +148,33 @@ fn search(m: &M, p: &P) -> Option<*const G> {
         core::hint::spin_loop();
     }
     None
+}
+
+/// How long an M that was fed by somebody without a P waits for the next goroutine before it sleeps, in nanoseconds.
+const LINGER: u64 = 20_000;
+
+/// Waits a moment for more from the injection stack, if that is where the last goroutine came from. A plain thread that
+/// spawns in a loop would otherwise pay a kernel wake-up for each. True: something came.
+fn linger(m: &M) -> bool {
+    let s = sched();
+    if !m.fed.replace(false) || !s.many_cpus {
+        return false;
+    }
+    if !m.spinning.replace(true) {
+        s.nmspinning.fetch_add(1, Ordering::SeqCst); // injectors see us and wake nobody
+    }
+    let until = os::now() + LINGER;
+    loop {
+        if s.has_global() {
+            return true;
+        }
+        for _ in 0..32 {
+            core::hint::spin_loop();
+        }
+        if os::now() > until {
+            return false;
+        }
+    }
 }
 
 /// A goroutine in runnext usually runs within the microsecond on its own P; taking it would move a pair apart. So a thief

@@ -12,7 +12,7 @@ use crate::sched::m::M;
 use crate::sched::p::P;
 use crate::sync::rawmutex::RawMutex;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use crossbeam_utils::CachePadded;
 use std::sync::OnceLock;
 
@@ -38,6 +38,8 @@ pub(crate) struct Sched {
     pub(crate) sysmon: AtomicU32,
     /// Set to make sysmon look for an idle P to wake on behalf of somebody who may not take a lock.
     pub(crate) poke: AtomicBool,
+    /// Whether another processor may be at work while an M waits actively.
+    pub(crate) many_cpus: bool,
     /// Usable bytes of a goroutine's stack where nothing else is said.
     pub(crate) stack_size: usize,
     /// `Slot::usable` of such a stack; 0 before the first.
@@ -226,6 +228,7 @@ pub(crate) fn install(n: usize, stack_size: usize) -> &'static Sched {
         live: AtomicI64::new(0),
         sysmon: AtomicU32::new(0),
         poke: AtomicBool::new(false),
+        many_cpus: crate::os::available_cpus() > 1,
         stack_size,
         usual_slot: AtomicUsize::new(0),
     });
@@ -272,12 +275,14 @@ impl Sched {
     }
 
     /// Takes a fair share of the global queue: one to run, the rest, at most `room`, to `rest`.
-    pub(crate) fn take_global(&self, room: usize, mut rest: impl FnMut(*const G)) -> Option<*const G> {
+    pub(crate) fn take_global(&self, m: &M, room: usize, mut rest: impl FnMut(*const G)) -> Option<*const G> {
         if !self.has_global() {
             return None;
         }
         let mut queue = self.queue.lock();
-        self.drain_injected(&mut queue);
+        if self.drain_injected(&mut queue) {
+            m.fed.set(true);
+        }
         let share = (queue.len / self.ps.len() + 1).min(128).min(room + 1).min(queue.len);
         let first = queue.pop();
         for _ in 1..share {
@@ -287,9 +292,10 @@ impl Sched {
         first
     }
 
-    fn drain_injected(&self, queue: &mut Batch) {
+    /// Moves the injection stack behind the queue. True: there was something in it.
+    fn drain_injected(&self, queue: &mut Batch) -> bool {
         if self.inject.load(Ordering::Relaxed).is_null() {
-            return;
+            return false;
         }
         // Acquire: the pushers' writes to their goroutines. SeqCst as the pushes, for the idle path.
         let mut top = self.inject.swap(ptr::null_mut(), Ordering::SeqCst).cast_const();
@@ -308,5 +314,6 @@ impl Sched {
                 oldest = next;
             }
         }
+        true
     }
 }

@@ -13,7 +13,7 @@ use core::ptr;
 use core::sync::atomic::Ordering;
 
 /// How long an M sleeps before its thread ends, in nanoseconds.
-const IDLE_FOR: u64 = 3_000_000_000;
+const IDLE_FOR: u64 = 1_000_000_000;
 
 /// Binds `p` to `m`.
 pub(crate) fn acquire(m: &'static M, p: &'static P) {

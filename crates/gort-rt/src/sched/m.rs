@@ -10,7 +10,7 @@ use crate::sched::revoke::Revoke;
 use crate::tls::{TlsBlock, SLOT_G};
 use core::cell::Cell;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// What the context that is switched to must do for the one that was left; see `sched::switch`.
 #[derive(Clone, Copy)]
@@ -48,6 +48,8 @@ pub(crate) struct M {
     pub(crate) after: Cell<After>,
     /// True while this M looks for work and is counted in `nmspinning`.
     pub(crate) spinning: Cell<bool>,
+    /// The injection stack had something when this M last looked.
+    pub(crate) fed: Cell<bool>,
     /// A goroutine that must run on this M and no other.
     pub(crate) locked_g: Cell<*const G>,
     /// True for a thread that the runtime did not make.
@@ -55,8 +57,10 @@ pub(crate) struct M {
     /// How many callbacks of a foreign thread are on its stack: "inside the runtime" as opposed to "has an M". Written by
     /// the owner only.
     pub(crate) depth: AtomicU32,
-    /// The extra M that was made before this one.
-    pub(crate) older: Cell<*const M>,
+    /// The kernel's number of the M's thread, while it has one of the runtime's own; else 0.
+    pub(crate) tid: AtomicI32,
+    /// The M that was made before this one.
+    older: AtomicPtr<M>,
     /// A goroutine that was locked to this M has ended: so must the thread.
     pub(crate) dying: Cell<bool>,
     pub(crate) rng: Cell<u64>,
@@ -90,10 +94,12 @@ impl M {
             curg: Cell::new(ptr::null()),
             after: Cell::new(After::Nothing),
             spinning: Cell::new(false),
+            fed: Cell::new(false),
             locked_g: Cell::new(ptr::null()),
             foreign: Cell::new(foreign),
             depth: AtomicU32::new(0),
-            older: Cell::new(ptr::null()),
+            tid: AtomicI32::new(0),
+            older: AtomicPtr::new(ptr::null_mut()),
             dying: Cell::new(false),
             rng: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (u64::from(id) + 1).wrapping_mul(0xff51_afd7_ed55_8ccd)),
             parked: AtomicU32::new(0),
@@ -105,7 +111,17 @@ impl M {
         }));
         m.g0.m.set(m);
         m.tls.set(SLOT_G, &m.g0);
-        m
+        let mut newest = NEWEST.load(Ordering::Relaxed);
+        loop {
+            m.older.store(newest, Ordering::Relaxed);
+            // Release: whoever finds the M finds it complete.
+            let pushed =
+                NEWEST.compare_exchange_weak(newest, ptr::from_ref(m).cast_mut(), Ordering::Release, Ordering::Relaxed);
+            match pushed {
+                Ok(_) => return m,
+                Err(now) => newest = now,
+            }
+        }
     }
 
     /// The P held, if any.
@@ -147,6 +163,29 @@ impl M {
     pub(crate) fn wake(&self) {
         self.parked.store(0, Ordering::Release);
         crate::os::futex_wake(&self.parked, 1);
+    }
+}
+
+/// The newest M; all of them are linked through `M::older`.
+static NEWEST: AtomicPtr<M> = AtomicPtr::new(ptr::null_mut());
+
+/// All Ms ever made, newest first. Async-signal-safe.
+pub(crate) fn all() -> impl Iterator<Item = &'static M> {
+    let next = |m: &AtomicPtr<M>| {
+        // SAFETY: the chain holds Ms, which are never freed, and is only ever added to at its head.
+        unsafe { m.load(Ordering::Acquire).as_ref() }
+    };
+    core::iter::successors(next(&NEWEST), move |m| next(&m.older))
+}
+
+/// The thread pointer of the kernel thread that calls, if it is one of the runtime's and runs on another base now; else 0.
+/// Async-signal-safe, and right at every instruction: it does not trust the base that it runs on.
+pub(crate) fn native_base() -> usize {
+    let tid = crate::os::gettid();
+    // Acquire: the thread pointer was stored before the number.
+    match all().find(|m| m.tid.load(Ordering::Acquire) == tid) {
+        Some(m) if m.g0.tp.get() != crate::arch::thread_pointer() => m.g0.tp.get(),
+        _ => 0,
     }
 }
 

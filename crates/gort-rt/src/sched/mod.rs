@@ -43,3 +43,30 @@ pub(crate) fn parkable() -> Option<&'static G> {
     // SAFETY: the M of a running goroutine is set and lives for ever.
     (unsafe { (*g.m.get()).in_runtime.load(Ordering::Relaxed) } == 0).then_some(g)
 }
+
+/// A scheduling point on the way: a goroutine whose slice is used up lets others run, and one that has lost its P queues
+/// for another. For calls that a goroutine may make in a long loop; not for signal handlers.
+#[inline]
+pub(crate) fn checkpoint() {
+    if let Some(g) = parkable() {
+        // SAFETY: the M of a running goroutine is set and lives for ever.
+        let m = unsafe { &*g.m.get() };
+        if m.lost_p() || m.p().is_some_and(|p| p.preempt.load(Ordering::Relaxed)) {
+            rejoin(g);
+        }
+    }
+}
+
+/// Puts a goroutine that may have lost its P, or used its slice up, back into the scheduler's order.
+#[cold]
+pub(crate) fn rejoin(g: &G) {
+    let m = revoke::enter(g);
+    let found = m.p().is_none() && idle::take_idle_p(m);
+    if let (true, Some(p)) = (found, m.p()) {
+        switch::count_switch(p, false); // a slice of its own begins
+    }
+    revoke::leave(m);
+    if !found {
+        yield_now(g);
+    }
+}

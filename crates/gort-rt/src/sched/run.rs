@@ -37,11 +37,13 @@ extern "C" fn thread_main(arg: *mut c_void) -> *mut c_void {
     // Without an alternate stack an overflow is still fatal, only without a report.
     let alternate = overflow::thread_altstack();
     m.g0.tp.set(arch::thread_pointer());
+    m.tid.store(os::gettid(), Ordering::Release);
     chaos::seed(m);
     // SAFETY: m.tls lives for ever.
     unsafe { tls::settls(&m.tls) };
     idle::take_over(m);
     run(m);
+    m.tid.store(0, Ordering::Release);
     tls::clear_tls();
     drop(alternate);
     let s = sched();

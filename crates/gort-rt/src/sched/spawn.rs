@@ -3,6 +3,7 @@
 use crate::arch;
 use crate::error::Error;
 use crate::identity;
+use crate::sched;
 use crate::sched::g::G;
 use crate::sched::gfree;
 use crate::sched::global::Sched;
@@ -69,6 +70,7 @@ where
         (*g).sp.set(arch::prepare(closure, main::<F, D>, g.cast_mut().cast()));
     }
     wake::ready(g, true);
+    sched::checkpoint();
     Ok(())
 }
 

@@ -4,7 +4,8 @@
 //! every P is idle. At each look, for each P that is held:
 //!
 //! * The M is in a declared blocking call since 20 µs, and there is work: take the P.
-//! * No switch for 10 ms, and there is work: the goroutine spins or sits in a blocking call nobody declared: take the P.
+//! * No switch for 10 ms, and there is work: ask the goroutine to let others run when it next enters the runtime. Nothing for
+//!   5 ms more: it spins or sits in a blocking call that nobody declared: take the P.
 //! * Switches, but all within one slice of 10 ms: a pair that hands over by runnext: end the slice.
 //!
 //! Then it wakes an idle P for work that the lazy wakers left waiting, or for timers that are overdue, and about once a
@@ -25,6 +26,8 @@ use core::sync::atomic::Ordering;
 
 /// A goroutine's time slice, in nanoseconds.
 const SLICE: u64 = 10_000_000;
+/// How long a goroutine that was asked may take to come to a scheduling point, in nanoseconds.
+const GRACE: u64 = 5_000_000;
 /// How long a declared blocking call keeps its P when there is work, in nanoseconds.
 const SYSCALL: u64 = 20_000;
 /// Shortest and longest pause between looks, in nanoseconds.
@@ -168,6 +171,10 @@ fn watch(s: &'static Sched, p: &'static P, m: &'static M, now: u64, waiting: boo
     // P's own runnext must be stolen or handed over, which the idle P does.
     if !blocked && s.npidle.load(Ordering::Relaxed) != 0 {
         return false;
+    }
+    if !blocked && now - seen.switch_at.load(Ordering::Relaxed) < SLICE + GRACE {
+        p.preempt.store(true, Ordering::Relaxed);
+        return true;
     }
     if !revoke(p, m) {
         return false;

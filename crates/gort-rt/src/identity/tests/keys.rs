@@ -2,7 +2,6 @@
 
 use core::cell::Cell;
 use core::ffi::c_void;
-use core::sync::atomic::AtomicPtr;
 
 use super::*;
 
@@ -123,14 +122,12 @@ both! {
 
 both! {
     fn a_key_destructor_may_start_a_thread_local(way) {
-        static COUNTER: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::null_mut());
         unsafe extern "C" fn touch(value: *mut c_void) {
             DROPPED.with(|d| d.0.set(value.cast()));
         }
         let key = Key::new(Some(touch));
         let counter = AtomicU32::new(0);
-        COUNTER.store((&raw const counter).cast_mut(), Ordering::Relaxed);
-        Block::new(way).live(|| key.set(COUNTER.load(Ordering::Relaxed)));
+        Block::new(way).live(|| key.set(&counter));
         assert_eq!(counter.load(Ordering::Relaxed), 1);
     }
 }

@@ -1,0 +1,159 @@
+//! Child processes for cases that must die, or that need a process and an environment of their own.
+//!
+//! A test that wants one calls [`Rerun::of`] with its own name: the test binary runs again, restricted to that test, and
+//! [`role`] tells it there what to be. What libtest's own threads would disturb is a scenario of the plain program
+//! `src/bin/scenario.rs` in place of that; see [`Rerun::scenario`].
+
+use std::env;
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// How long a child may take.
+const LIMIT: Duration = Duration::from_secs(60);
+const ROLE: &str = "GORT_TEST_ROLE";
+/// What decides how the runtime behaves; a child has these only as far as its test says.
+const SETTINGS: [&str; 9] = [
+    "GORT_PROCS",
+    "GORT_STACK_SIZE",
+    "RUST_MIN_STACK",
+    "GORT_CHAOS",
+    "GORT_GUARD",
+    "GORT_IDENTITY",
+    "GORT_INTERPOSE",
+    "GORT_MEMBARRIER",
+    "GORT_DEADLOCK_REPORT",
+];
+
+/// What this process is to be, if it is a child.
+pub fn role() -> Option<String> {
+    env::var(ROLE).ok()
+}
+
+/// A child process about to be made.
+pub struct Rerun {
+    command: Command,
+}
+
+impl Rerun {
+    /// This test binary, restricted to the test `name`, with the role `role`.
+    pub fn of(name: &str, role: &str) -> Rerun {
+        let mut command = Command::new(env::current_exe().expect("a test binary has a path"));
+        command.args(["--exact", name, "--nocapture", "--test-threads=1", "--include-ignored"]).env(ROLE, role);
+        Rerun::with(command)
+    }
+
+    /// The program at `path` with the scenario `name`. The path is `env!("CARGO_BIN_EXE_scenario")`.
+    pub fn scenario(path: &str, name: &str) -> Rerun {
+        let mut command = Command::new(path);
+        command.arg(name);
+        Rerun::with(command)
+    }
+
+    /// Any command, with an environment in which nothing is set for the runtime.
+    pub fn with(mut command: Command) -> Rerun {
+        for name in SETTINGS {
+            command.env_remove(name);
+        }
+        command.env("RUST_BACKTRACE", "0");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Rerun { command }
+    }
+
+    /// Sets an environment variable of the child.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Rerun {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Passes a setting of our own environment on, if it has one.
+    pub fn inherit(mut self, name: &str) -> Rerun {
+        if let Some(value) = env::var_os(name) {
+            self.command.env(name, value);
+        }
+        self
+    }
+
+    /// Runs the child to its end.
+    ///
+    /// # Panics
+    /// It cannot be started, or takes longer than a minute: it is killed then, and the panic shows what it wrote.
+    pub fn run(mut self) -> Outcome {
+        let mut child = self.command.spawn().expect("a child process");
+        let outputs = [reader(child.stdout.take().expect("piped")), reader(child.stderr.take().expect("piped"))];
+        let (ended, end) = mpsc::channel();
+        let pid = child.id() as libc::pid_t;
+        let waiter = std::thread::spawn(move || ended.send(wait(child)));
+        let status = end.recv_timeout(LIMIT);
+        if status.is_err() {
+            // SAFETY: the child is ours, and is not waited for before it has ended.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+        waiter.join().expect("waits only").ok();
+        let [stdout, stderr] = outputs.map(|output| output.join().expect("reads only"));
+        let Ok(status) = status else {
+            panic!("the child did not end within {LIMIT:?}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
+        };
+        Outcome { status, stdout, stderr }
+    }
+}
+
+fn wait(mut child: Child) -> ExitStatus {
+    child.wait().expect("a child that was started can be waited for")
+}
+
+fn reader(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).expect("a pipe can be read");
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+/// How a child ended and what it wrote.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The exit status.
+    pub status: ExitStatus,
+    /// All of standard output.
+    pub stdout: String,
+    /// All of standard error.
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// Asserts that the child succeeded.
+    #[track_caller]
+    pub fn success(&self) -> &Outcome {
+        assert!(self.status.success(), "{}", self.text());
+        self
+    }
+
+    /// Asserts that the child died of a signal.
+    #[track_caller]
+    pub fn died_of(&self, signal: i32) -> &Outcome {
+        assert_eq!(self.status.signal(), Some(signal), "{}", self.text());
+        self
+    }
+
+    /// Asserts that standard error contains `text`.
+    #[track_caller]
+    pub fn says(&self, text: &str) -> &Outcome {
+        assert!(self.stderr.contains(text), "no {text:?} in: {}", self.text());
+        self
+    }
+
+    /// Asserts that standard error does not contain `text`.
+    #[track_caller]
+    pub fn does_not_say(&self, text: &str) -> &Outcome {
+        assert!(!self.stderr.contains(text), "{text:?} in: {}", self.text());
+        self
+    }
+
+    fn text(&self) -> String {
+        format!("{}\n--- stdout\n{}\n--- stderr\n{}", self.status, self.stdout, self.stderr)
+    }
+}

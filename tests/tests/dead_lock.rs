@@ -1,0 +1,32 @@
+//! The report that nothing can go on: made for a true dead-lock, and never else.
+
+use gort_tests::subprocess::Rerun;
+
+const SCENARIO: &str = env!("CARGO_BIN_EXE_scenario");
+const REPORT: &str = "all goroutines are asleep - deadlock!";
+
+#[test]
+fn a_dead_lock_is_reported_once() {
+    for (name, goroutines) in [("dead_lock", "2 of them"), ("dead_lock_in_std", "1 of them")] {
+        for procs in ["1", "2"] {
+            let outcome = Rerun::scenario(SCENARIO, name).env("GORT_PROCS", procs).run();
+            outcome.says(REPORT).says(goroutines).says("GORT_DEADLOCK_REPORT=0");
+            assert_eq!(outcome.stderr.matches(REPORT).count(), 1, "{outcome:?}");
+            assert_eq!(outcome.status.code(), Some(7), "the process goes on waiting: {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn the_report_can_be_switched_off() {
+    let outcome = Rerun::scenario(SCENARIO, "dead_lock").env("GORT_DEADLOCK_REPORT", "0").run();
+    outcome.does_not_say("deadlock");
+    assert_eq!(outcome.status.code(), Some(7), "{outcome:?}");
+}
+
+#[test]
+fn there_is_no_false_alarm() {
+    for name in ["woken_by_a_thread", "waiting_for_a_timer", "waiting_in_a_call"] {
+        Rerun::scenario(SCENARIO, name).env("GORT_PROCS", "1").run().success().does_not_say("deadlock");
+    }
+}

@@ -1,0 +1,259 @@
+//! The extra Ms of C threads: one a thread, kept from its first callback to its exit, given back once, never lost.
+//!
+//! Each scenario runs in a process of its own, since the counts are the process's.
+
+use gort::ffi;
+use gort_tests::child::alone;
+use gort_tests::cthreads::{through_c, CThread};
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{mpsc, Arc, Barrier};
+
+/// Extra Ms made, extra Ms in use, callbacks under way.
+fn counts() -> (usize, usize, usize) {
+    let stats = gort::stats();
+    (stats.extra_ms, stats.extra_ms_in_use, stats.callbacks)
+}
+
+#[test]
+fn the_next_thread_gets_the_same_m() {
+    alone("the_next_thread_gets_the_same_m", || {
+        assert_eq!(counts(), (0, 0, 0));
+        for _ in 0..5 {
+            assert_eq!(CThread::spawn(|| ffi::callback(counts)).join(), (1, 1, 1));
+            assert_eq!(counts(), (1, 0, 0), "given back");
+        }
+    });
+}
+
+#[test]
+fn a_thread_keeps_its_m() {
+    alone("a_thread_keeps_its_m", || {
+        let gate = Arc::new(Barrier::new(2));
+        let body = |gate: Arc<Barrier>| {
+            move || {
+                ffi::callback(|| ());
+                gate.wait();
+                for _ in 0..100 {
+                    assert_eq!(counts().1, 2, "in C, both stay bound");
+                    assert_eq!(ffi::callback(|| counts().1), 2, "no callback binds another");
+                }
+                gate.wait();
+                counts()
+            }
+        };
+        let threads = [0, 1].map(|_| CThread::spawn(body(gate.clone())));
+        for made in threads.map(|thread| thread.join().0) {
+            assert_eq!(made, 2);
+        }
+        assert_eq!(counts(), (2, 0, 0));
+    });
+}
+
+#[test]
+fn as_many_as_threads_at_one_time() {
+    alone("as_many_as_threads_at_one_time", || {
+        for crowd in [5, 3, 7, 7] {
+            let gate = Arc::new(Barrier::new(crowd));
+            let threads: Vec<_> = (0..crowd)
+                .map(|_| {
+                    let gate = gate.clone();
+                    CThread::spawn(move || {
+                        ffi::callback(|| {
+                            gate.wait();
+                            let now = counts();
+                            gate.wait();
+                            now
+                        })
+                    })
+                })
+                .collect();
+            for thread in threads {
+                let (_, in_use, inside) = thread.join();
+                assert_eq!((in_use, inside), (crowd, crowd));
+            }
+        }
+        assert_eq!(counts(), (7, 0, 0));
+    });
+}
+
+#[test]
+fn having_an_m_is_not_being_inside() {
+    alone("having_an_m_is_not_being_inside", || {
+        CThread::spawn(|| {
+            assert_eq!(counts(), (0, 0, 0), "before the first callback");
+            ffi::callback(|| {
+                assert_eq!(counts(), (1, 1, 1));
+                through_c(|| ffi::callback(|| assert_eq!(counts(), (1, 1, 1), "nested")));
+                assert_eq!(counts(), (1, 1, 1), "a nested callback has returned, the outer one has not");
+                let caught = through_c(|| ffi::try_callback(|| panic!("nested")));
+                assert!(caught.is_err());
+                assert_eq!(counts(), (1, 1, 1), "nor does a panic end the outer one");
+            });
+            assert_eq!(counts(), (1, 1, 0), "in C");
+            assert!(ffi::try_callback(|| panic!("outermost")).is_err());
+            assert_eq!(counts(), (1, 1, 0), "in C again");
+        })
+        .join();
+        assert_eq!(counts(), (1, 0, 0), "gone");
+    });
+}
+
+#[test]
+fn goroutines_need_none() {
+    alone("goroutines_need_none", || {
+        let seen = gort::thread::spawn(|| through_c(|| ffi::callback(counts))).join().unwrap();
+        assert_eq!(seen, (0, 0, 0));
+        let seen = gort::thread::spawn(|| ffi::on_system_stack(|| ffi::callback(counts))).join().unwrap();
+        assert_eq!(seen, (0, 0, 0));
+    });
+}
+
+#[test]
+fn without_a_key_an_m_is_bound_for_each_call() {
+    alone("without_a_key_an_m_is_bound_for_each_call", || {
+        let mut keys = 0;
+        loop {
+            let mut key = 0;
+            // SAFETY: `key` is ours to write.
+            if unsafe { libc::pthread_key_create(&raw mut key, None) } != 0 {
+                break;
+            }
+            keys += 1;
+        }
+        assert!(keys > 100, "all keys of the process are used up");
+        let body = || {
+            for _ in 0..100 {
+                let inner = ffi::callback(|| {
+                    assert_eq!(counts(), (1, 1, 1));
+                    through_c(|| ffi::callback(counts))
+                });
+                assert_eq!(inner, (1, 1, 1), "nested calls share the M");
+                assert_eq!(counts(), (1, 0, 0), "given back after the call");
+                assert!(ffi::try_callback(|| panic!()).is_err());
+                assert_eq!(counts(), (1, 0, 0), "given back after a panic");
+                assert!(gort::testing::is_none());
+            }
+        };
+        CThread::spawn(body).join();
+        CThread::spawn(body).join();
+        assert_eq!(counts(), (1, 0, 0));
+    });
+}
+
+/// A key of the host whose destructor calls in and, as long as `left` is not 0, sets the key again for another round.
+struct Key {
+    key: AtomicU32,
+    left: AtomicUsize,
+    calls: AtomicUsize,
+    none_before: AtomicUsize,
+}
+
+static KEY: Key = Key {
+    key: AtomicU32::new(0),
+    left: AtomicUsize::new(0),
+    calls: AtomicUsize::new(0),
+    none_before: AtomicUsize::new(0),
+};
+
+impl Key {
+    fn create() {
+        let mut key = 0;
+        // SAFETY: `key` is ours to write.
+        assert_eq!(unsafe { libc::pthread_key_create(&raw mut key, Some(key_destructor)) }, 0);
+        KEY.key.store(key, Ordering::Relaxed);
+    }
+
+    fn arm(rounds: usize) {
+        KEY.left.store(rounds, Ordering::Relaxed);
+        KEY.calls.store(0, Ordering::Relaxed);
+        KEY.none_before.store(0, Ordering::Relaxed);
+        Key::set();
+    }
+
+    fn set() {
+        // SAFETY: the key exists; its value is any that is not null.
+        assert_eq!(unsafe { libc::pthread_setspecific(KEY.key.load(Ordering::Relaxed), (&raw const KEY).cast()) }, 0);
+    }
+}
+
+unsafe extern "C" fn key_destructor(_value: *mut c_void) {
+    KEY.none_before.fetch_add(usize::from(gort::testing::is_none()), Ordering::Relaxed);
+    ffi::callback(|| KEY.calls.fetch_add(1, Ordering::Relaxed));
+    if KEY.left.fetch_sub(1, Ordering::Relaxed) > 1 {
+        Key::set();
+    }
+}
+
+/// Threads whose host key is set for `rounds` rounds of destructors; checks that each round called in, that nothing is
+/// left over, and that the runtime's own destructor had run before all but `bound` of them.
+fn key_rounds(bound: usize, calls_in_first: bool) {
+    for rounds in 1..=4 {
+        CThread::spawn(move || {
+            if calls_in_first {
+                ffi::callback(|| ());
+            }
+            Key::arm(rounds);
+        })
+        .join();
+        assert_eq!(KEY.calls.load(Ordering::Relaxed), rounds);
+        assert_eq!(KEY.none_before.load(Ordering::Relaxed), rounds - bound, "of {rounds}");
+        assert_eq!(counts(), (1, 0, 0), "after {rounds} rounds");
+    }
+}
+
+#[test]
+fn a_key_destructor_after_ours_calls_in() {
+    alone("a_key_destructor_after_ours_calls_in", || {
+        CThread::spawn(|| ffi::callback(|| ())).join(); // makes the runtime's key
+        Key::create(); // glibc runs destructors in the order of the keys
+        key_rounds(0, true);
+    });
+}
+
+#[test]
+fn a_key_destructor_before_ours_calls_in() {
+    alone("a_key_destructor_before_ours_calls_in", || {
+        Key::create();
+        CThread::spawn(|| ffi::callback(|| ())).join();
+        key_rounds(1, true);
+    });
+}
+
+#[test]
+fn the_first_callback_of_a_thread_is_in_a_key_destructor() {
+    alone("the_first_callback_of_a_thread_is_in_a_key_destructor", || {
+        Key::create();
+        CThread::spawn(|| ffi::callback(|| ())).join();
+        // The runtime's destructor runs right behind the host's, in each round.
+        for rounds in 1..=4 {
+            CThread::spawn(move || Key::arm(rounds)).join();
+            assert_eq!(KEY.calls.load(Ordering::Relaxed), rounds);
+            assert_eq!(counts(), (1, 0, 0), "after {rounds} rounds");
+        }
+    });
+}
+
+#[test]
+fn a_blocked_callback_holds_nobody_up() {
+    alone("a_blocked_callback_holds_nobody_up", || {
+        let (go, gone) = mpsc::channel::<()>();
+        let (inside, is_inside) = mpsc::channel();
+        let blocked = CThread::spawn(move || {
+            ffi::callback(|| {
+                inside.send(()).unwrap();
+                gone.recv().unwrap();
+            });
+        });
+        is_inside.recv().unwrap();
+        assert_eq!(counts(), (1, 1, 1));
+        for _ in 0..20 {
+            CThread::spawn(|| ffi::callback(|| ())).join();
+            assert_eq!(gort::thread::spawn(|| 1).join().unwrap(), 1);
+        }
+        assert_eq!(counts(), (2, 1, 1));
+        go.send(()).unwrap();
+        blocked.join();
+        assert_eq!(counts(), (2, 0, 0));
+    });
+}

@@ -1,0 +1,97 @@
+//! fork on a goroutine and on a thread: the child is a plain process, where plain things work and goroutines do not.
+
+use gort::thread;
+use gort_tests::subprocess::{role, Rerun};
+use std::ffi::CStr;
+use std::panic::catch_unwind;
+use std::sync::{mpsc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// Forks, runs `child` in the child, and returns its exit code.
+fn fork(child: impl FnOnce() -> i32) -> i32 {
+    // SAFETY: the child only does what a child of a process with threads may do here: see the tests.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let code = catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(99);
+        // SAFETY: ends the child without running the test harness in it.
+        unsafe { libc::_exit(code) };
+    }
+    assert!(pid > 0);
+    let mut status = 0;
+    // SAFETY: the child is ours; the status is written to a live integer.
+    assert_eq!(gort::ffi::blocking(|| unsafe { libc::waitpid(pid, &mut status, 0) }), pid);
+    assert!(libc::WIFEXITED(status), "the child died of signal {}", libc::WTERMSIG(status));
+    libc::WEXITSTATUS(status)
+}
+
+/// What the child of a goroutine does with std.
+fn plain_things_work() -> i32 {
+    let lock = Mutex::new(1);
+    *lock.lock().unwrap() += 1;
+    let before = Instant::now();
+    let timed_out = Condvar::new().wait_timeout(lock.lock().unwrap(), Duration::from_millis(2)).unwrap().1.timed_out();
+    std::thread::sleep(Duration::from_millis(2));
+    thread::sleep(Duration::from_millis(2));
+    thread::yield_now();
+    thread::park_timeout(Duration::from_millis(2));
+    let long_enough = before.elapsed() >= Duration::from_millis(8);
+    let (to, from) = mpsc::channel();
+    // A thread of the child's own, and a wake between the two.
+    let t = std::thread::spawn(move || to.send(40).unwrap());
+    let sum = from.recv().unwrap() + *lock.lock().unwrap();
+    t.join().unwrap();
+    if timed_out && long_enough { sum } else { 98 }
+}
+
+fn spawning_is_a_clear_error() -> i32 {
+    let e = thread::Builder::new().spawn(|| ()).unwrap_err().to_string();
+    let panic = catch_unwind(|| thread::spawn(|| ())).map(drop).unwrap_err();
+    let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+    if e.contains("fork") && text.contains("fork") { 43 } else { 97 }
+}
+
+fn exec() -> i32 {
+    let sh: &CStr = c"/bin/sh";
+    let args = [sh.as_ptr(), c"-c".as_ptr(), c"exit 44".as_ptr(), std::ptr::null()];
+    // SAFETY: C strings and an array that ends in null.
+    unsafe { libc::execv(sh.as_ptr(), args.as_ptr()) };
+    96
+}
+
+#[test]
+fn fork_works_from_anywhere() {
+    const NAME: &str = "fork_works_from_anywhere";
+    if role().is_none() {
+        for procs in ["1", "2"] {
+            for (name, value) in [("GORT_CHAOS", ""), ("GORT_CHAOS", "3"), ("GORT_IDENTITY", "donor")] {
+                Rerun::of(NAME, "child").env("GORT_PROCS", procs).env(name, value).run().success();
+            }
+        }
+        return;
+    }
+    let from_everywhere = |child: fn() -> i32, code: i32| {
+        assert_eq!(thread::spawn(move || fork(child)).join().unwrap(), code, "from a goroutine");
+        assert_eq!(fork(child), code, "from a thread, after goroutines ran");
+        let after_parks = thread::spawn(move || {
+            (0..10).for_each(|_| thread::spawn(|| ()).join().unwrap());
+            fork(child)
+        });
+        assert_eq!(after_parks.join().unwrap(), code);
+    };
+    from_everywhere(plain_things_work, 42);
+    from_everywhere(spawning_is_a_clear_error, 43);
+    from_everywhere(exec, 44);
+    // The parent goes on.
+    assert_eq!(thread::spawn(|| thread::spawn(|| 5).join().unwrap()).join().unwrap(), 5);
+}
+
+#[test]
+fn a_child_forked_before_the_first_goroutine_may_spawn() {
+    const NAME: &str = "a_child_forked_before_the_first_goroutine_may_spawn";
+    if role().is_none() {
+        Rerun::of(NAME, "child").env("GORT_PROCS", "2").run().success();
+        return;
+    }
+    assert_eq!(fork(|| thread::spawn(|| thread::spawn(|| 21).join().unwrap() * 2).join().unwrap()), 42);
+    assert_eq!(thread::spawn(|| 5).join().unwrap(), 5, "and so may the parent");
+}

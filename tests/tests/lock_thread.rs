@@ -1,0 +1,252 @@
+//! `lock_os_thread`: one kernel thread, for the goroutine alone, until the lock is undone or the goroutine ends.
+
+use gort::ffi::{self, lock_os_thread, unlock_os_thread};
+use gort_tests::child::{is_child, Child};
+use gort_tests::cthreads::{eventually, thread_exists, through_c, tid, CThread};
+use std::collections::HashSet;
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{mpsc, Arc};
+use std::time::Duration;
+
+/// A goroutine that returns what it gets, until there is no more.
+fn echo() -> (mpsc::Sender<u32>, mpsc::Receiver<u32>) {
+    let (to, theirs) = mpsc::channel();
+    let (back, from) = mpsc::channel();
+    gort::thread::spawn(move || theirs.into_iter().for_each(|n| back.send(n).unwrap()));
+    (to, from)
+}
+
+/// Parks and yields; checks that it is always on kernel thread `home`.
+fn stay(home: i32, rounds: u32) {
+    let (to, from) = echo();
+    for n in 0..rounds {
+        to.send(n).unwrap();
+        assert_eq!(from.recv().unwrap(), n);
+        assert_eq!(tid(), home, "after a park");
+        gort::thread::yield_now();
+        assert_eq!(tid(), home, "after a yield");
+    }
+}
+
+fn same_thread() {
+    let locked = Arc::new(AtomicBool::new(false));
+    let done = Arc::new(AtomicBool::new(false));
+    let others: Vec<_> = (0..8)
+        .map(|_| {
+            let (locked, done) = (locked.clone(), done.clone());
+            gort::thread::spawn(move || {
+                let mut seen = HashSet::new();
+                while !done.load(Ordering::Acquire) {
+                    let before = locked.load(Ordering::Acquire);
+                    let here = tid();
+                    if before && locked.load(Ordering::Acquire) {
+                        seen.insert(here);
+                    }
+                    gort::thread::yield_now();
+                }
+                seen
+            })
+        })
+        .collect();
+    let home = gort::thread::spawn(move || {
+        lock_os_thread();
+        let home = tid();
+        locked.store(true, Ordering::Release);
+        stay(home, 200);
+        gort::thread::sleep(Duration::from_micros(100));
+        assert_eq!(tid(), home, "after a sleep");
+        locked.store(false, Ordering::Release);
+        unlock_os_thread();
+        done.store(true, Ordering::Release);
+        home
+    });
+    let home = home.join().unwrap();
+    for other in others {
+        assert!(!other.join().unwrap().contains(&home), "nobody else runs on the locked thread");
+    }
+}
+
+#[test]
+fn same_thread_over_parks_and_yields() {
+    same_thread();
+}
+
+#[test]
+fn same_thread_when_others_are_moved_about() {
+    if is_child() {
+        return same_thread();
+    }
+    for seed in 1..=3 {
+        for procs in [1, 2] {
+            let child = Child::of_test("same_thread_when_others_are_moved_about");
+            child.env("GORT_CHAOS", seed).env("GORT_PROCS", procs).run().succeeded();
+        }
+    }
+}
+
+#[test]
+fn locks_nest() {
+    let goroutine = gort::thread::spawn(|| {
+        lock_os_thread();
+        lock_os_thread();
+        lock_os_thread();
+        let home = tid();
+        unlock_os_thread();
+        stay(home, 50);
+        unlock_os_thread();
+        stay(home, 50);
+        unlock_os_thread();
+        std::panic::catch_unwind(unlock_os_thread).unwrap_err()
+    });
+    let payload = goroutine.join().unwrap();
+    let text = payload.downcast_ref::<&str>().unwrap();
+    assert!(text.contains("unlock_os_thread without lock_os_thread"), "{text}");
+}
+
+#[test]
+fn locked_in_callbacks_and_calls() {
+    let goroutine = gort::thread::spawn(|| {
+        lock_os_thread();
+        let home = tid();
+        through_c(|| ffi::callback(|| stay(home, 20)));
+        ffi::blocking(|| {
+            assert_eq!(tid(), home);
+            through_c(|| ffi::callback(|| stay(home, 20)));
+        });
+        assert_eq!(ffi::on_system_stack(tid), home);
+        stay(home, 20);
+        unlock_os_thread();
+    });
+    goroutine.join().unwrap();
+}
+
+#[test]
+fn two_locked_goroutines_take_turns() {
+    let (to_b, from_a) = mpsc::channel();
+    let (to_a, from_b) = mpsc::channel();
+    let play = |first: bool, to: mpsc::Sender<u32>, from: mpsc::Receiver<u32>| {
+        move || {
+            lock_os_thread();
+            let home = tid();
+            if first {
+                to.send(0).unwrap();
+            }
+            let mut last = 0;
+            while last < 399 {
+                last = from.recv().unwrap() + 1;
+                assert_eq!(tid(), home);
+                let _ = to.send(last);
+            }
+            home // still locked: the end of the goroutine ends its thread
+        }
+    };
+    let a = gort::thread::spawn(play(true, to_b, from_b));
+    let b = gort::thread::spawn(play(false, to_a, from_a));
+    assert_ne!(a.join().unwrap(), b.join().unwrap());
+}
+
+/// Where `thread_ends` ran, and whom it tells.
+static ENDED: AtomicI32 = AtomicI32::new(0);
+
+unsafe extern "C" fn thread_ends(value: *mut c_void) {
+    ENDED.store(tid(), Ordering::Relaxed);
+    // SAFETY: the test leaked a sender for this.
+    let tell = unsafe { Box::from_raw(value.cast::<mpsc::Sender<i32>>()) };
+    let _ = tell.send(tid());
+}
+
+#[test]
+fn exit_while_locked_ends_the_kernel_thread() {
+    let mut key = 0;
+    // SAFETY: `key` is ours to write.
+    assert_eq!(unsafe { libc::pthread_key_create(&raw mut key, Some(thread_ends)) }, 0);
+    let (tell, told) = mpsc::channel();
+    let goroutine = gort::thread::spawn(move || {
+        lock_os_thread();
+        // A key of the kernel thread's own, not of the goroutine's.
+        ffi::on_system_stack(move || {
+            let tell = Box::into_raw(Box::new(tell));
+            // SAFETY: the key exists and its destructor takes such a box.
+            assert_eq!(unsafe { libc::pthread_setspecific(key, tell.cast_const().cast()) }, 0);
+        });
+        tid()
+    });
+    let home = goroutine.join().unwrap();
+    assert_eq!(told.recv_timeout(Duration::from_secs(30)), Ok(home), "the thread's destructors ran on it");
+    assert_eq!(ENDED.load(Ordering::Relaxed), home);
+    eventually("the kernel thread is gone", || !thread_exists(home));
+    assert_eq!(gort::thread::spawn(|| 5).join().unwrap(), 5, "the others go on");
+}
+
+#[test]
+fn a_panic_while_locked_ends_the_kernel_thread() {
+    let (to, from) = mpsc::channel();
+    let goroutine = gort::thread::spawn(move || {
+        lock_os_thread();
+        to.send(tid()).unwrap();
+        panic!("while locked");
+    });
+    assert!(goroutine.join().is_err());
+    let home = from.recv().unwrap();
+    eventually("the kernel thread is gone", || !thread_exists(home));
+}
+
+#[test]
+fn unlocked_in_time_the_thread_lives_on() {
+    const NAME: &str = "unlocked_in_time_the_thread_lives_on";
+    if !is_child() {
+        Child::of_test(NAME).env("GORT_PROCS", 1).run().succeeded();
+        return;
+    }
+    // With one P and nobody in a blocking call the same thread serves one goroutine after the other.
+    let mut before = HashSet::new();
+    for _ in 0..50 {
+        let home = gort::thread::spawn(|| {
+            lock_os_thread();
+            let home = tid();
+            unlock_os_thread();
+            home
+        });
+        before.insert(home.join().unwrap());
+    }
+    assert!(before.len() < 25, "threads are used again: {before:?}");
+}
+
+#[test]
+fn many_exits_while_locked() {
+    let goroutines: Vec<_> = (0..40)
+        .map(|_| {
+            gort::thread::spawn(|| {
+                lock_os_thread();
+                gort::thread::yield_now();
+                let child = gort::thread::spawn(tid);
+                let home = tid();
+                (home, child.join().unwrap())
+            })
+        })
+        .collect();
+    let mut homes = HashSet::new();
+    for goroutine in goroutines {
+        let (home, child) = goroutine.join().unwrap();
+        assert_ne!(home, child, "a child does not inherit the lock");
+        assert!(homes.insert(home) || !thread_exists(home), "no two locked goroutines share a thread");
+    }
+    eventually("their kernel threads are gone", || homes.iter().all(|&home| !thread_exists(home)));
+}
+
+#[test]
+fn on_other_threads_it_does_nothing() {
+    CThread::spawn(|| {
+        lock_os_thread();
+        ffi::callback(|| {
+            lock_os_thread();
+            unlock_os_thread();
+            unlock_os_thread();
+        });
+        unlock_os_thread();
+    })
+    .join();
+    lock_os_thread();
+    unlock_os_thread();
+}
