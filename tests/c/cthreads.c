@@ -136,6 +136,21 @@ void ct_at_depth(size_t bytes, ct_fn fn, void *arg)
     room[0] = 2; /* the room is in use until here */
 }
 
+int ct_rounding(int mode, ct_fn fn, void *arg)
+{
+    volatile double one = 1.0, three = -3.0;
+    int outer = fegetround(), same;
+    double before, after;
+
+    fesetround(mode);
+    before = one / three;
+    fn(arg);
+    after = one / three;
+    same = before == after && fegetround() == mode;
+    fesetround(outer);
+    return same;
+}
+
 static __attribute__((noinline)) size_t touch(size_t frames)
 {
     volatile unsigned char room[64 << 10];

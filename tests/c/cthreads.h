@@ -8,22 +8,27 @@
 typedef void (*ct_fn)(void *arg);
 typedef long (*ct_each_fn)(void *arg, unsigned long i);
 
-/* Makes a thread with a stack of `stack` bytes (0: the default) that calls fn(arg) once. Returns pthread_create's result. */
+/* Makes a thread with a stack of `stack` bytes (0: the default) that calls fn(arg) once. Returns pthread_create's
+   result. */
 int ct_start(pthread_t *thread, size_t stack, ct_fn fn, void *arg);
 
-/* Makes `threads` threads, lets all of them start at once, has each call fn(arg, i) for i from 0 to calls - 1, and joins
-   them. Returns the sum of all results, or -1 if the threads could not be made. */
+/* Makes `threads` threads, lets all of them start at once, has each call fn(arg, i) for i from 0 to calls - 1, and
+   joins them. Returns the sum of all results, or -1 if the threads could not be made. */
 long ct_crowd(unsigned threads, ct_each_fn fn, void *arg, unsigned long calls);
 
 /* Calls fn(arg, i) for i from 0 to calls - 1 on this thread. Returns the sum of the results. */
 long ct_each(ct_each_fn fn, void *arg, unsigned long calls);
 
-/* Calls fn(arg) from a frame that holds values in memory, registers and thread-local storage. Returns 0, or what was not
-   as before: bits 1 memory, 2 registers, 4 the address of errno, 8 thread-local storage, 16 the rounding mode. */
+/* Calls fn(arg) from a frame that holds values in memory, registers and thread-local storage. Returns 0, or what was
+   not as before: bits 1 memory, 2 registers, 4 the address of errno, 8 thread-local storage, 16 the rounding mode. */
 int ct_through(ct_fn fn, void *arg);
 
 /* Calls fn(arg) with `bytes` more of the stack in use. */
 void ct_at_depth(size_t bytes, ct_fn fn, void *arg);
+
+/* Calls fn(arg) with rounding mode `mode` (as of fenv.h) in force, and puts the old one back. Returns 1 if the mode
+   is in force after the call, for its name and for a division alike. */
+int ct_rounding(int mode, ct_fn fn, void *arg);
 
 /* Writes to `bytes` of stack, 64 KiB a frame. Returns how many it found as written. */
 size_t ct_deep(size_t bytes);

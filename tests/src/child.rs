@@ -1,5 +1,5 @@
-//! Scenarios that need a process of their own: because they must die, count what the whole process does, or want another
-//! environment. The test binary runs itself with one test selected; in that process [`is_child`] is true.
+//! Scenarios that need a process of their own: because they must die, count what the whole process does, or want
+//! another environment. The test binary runs itself with one test selected; in that process [`is_child`] is true.
 
 use std::env;
 use std::ffi::OsStr;

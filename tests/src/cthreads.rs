@@ -21,6 +21,7 @@ extern "C" {
     fn ct_each(f: EachFn, arg: *mut c_void, calls: u64) -> i64;
     fn ct_through(f: Fn1, arg: *mut c_void) -> i32;
     fn ct_at_depth(bytes: usize, f: Fn1, arg: *mut c_void);
+    fn ct_rounding(mode: i32, f: Fn1, arg: *mut c_void) -> i32;
     fn ct_deep(bytes: usize) -> usize;
     fn ct_block_then(us: u32, f: Fn1, arg: *mut c_void);
     fn ct_fiber_new(stack: *mut c_void, size: usize, f: Fn1, arg: *mut c_void) -> *mut c_void;
@@ -113,6 +114,15 @@ pub fn at_depth<T>(bytes: usize, f: impl FnOnce() -> T) -> T {
     pass(f, |f, arg| unsafe { ct_at_depth(bytes, f, arg) })
 }
 
+/// Calls `f` from C under that rounding mode (`FE_TONEAREST` and so on), and checks that it is in force afterwards.
+pub fn with_rounding<T>(mode: i32, f: impl FnOnce() -> T) -> T {
+    let mut same = 0;
+    // SAFETY: `pass` gives a function and its argument.
+    let value = pass(f, |f, arg| same = unsafe { ct_rounding(mode, f, arg) });
+    assert_eq!(same, 1, "rounding mode {mode:#x} was lost");
+    value
+}
+
 /// Blocks the kernel thread in C for that many microseconds, then calls `f` from there.
 pub fn block_then<T>(us: u32, f: impl FnOnce() -> T) -> T {
     // SAFETY: `pass` gives a function and its argument.
@@ -125,8 +135,8 @@ pub fn use_stack(bytes: usize) -> usize {
     unsafe { ct_deep(bytes) }
 }
 
-/// Starts `threads` C threads at once, has each call `f(arg, 0)` to `f(arg, calls - 1)`, joins them, and adds up what `f`
-/// returned.
+/// Starts `threads` C threads at once, has each call `f(arg, 0)` to `f(arg, calls - 1)`, joins them, and adds up what
+/// `f` returned.
 pub fn crowd<A: Sync>(threads: u32, f: EachFn, arg: &A, calls: u64) -> i64 {
     // SAFETY: the callers' `f` takes an `A`, which outlives the threads.
     let sum = unsafe { ct_crowd(threads, f, std::ptr::from_ref(arg).cast_mut().cast(), calls) };

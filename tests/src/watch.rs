@@ -9,8 +9,8 @@ extern "C" {
     fn watch_next(fd: i32) -> i32;
 }
 
-/// Runs `before`, then `watched`, on a new C thread. Returns the numbers of the system calls that the thread made from the
-/// start of `watched` to its very end, in order.
+/// Runs `before`, then `watched`, on a new C thread. Returns the numbers of the system calls that the thread made from
+/// the start of `watched` to its very end, in order.
 ///
 /// # Panics
 /// The kernel has no user notification for seccomp filters, or does not let us.

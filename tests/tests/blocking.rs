@@ -1,4 +1,5 @@
-//! `ffi::blocking`: a declared call keeps stack and thread-local storage, gives its P to others, and nests with callbacks.
+//! `ffi::blocking`: a declared call keeps stack and thread-local storage, gives its P to others, and nests with
+//! callbacks.
 
 use gort::ffi;
 use gort_tests::child::{is_child, Child};

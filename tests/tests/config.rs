@@ -112,9 +112,12 @@ fn a_thousand_and_twenty_four_ps_work() {
 fn stack_sizes_come_from_the_environment() {
     const NAME: &str = "stack_sizes_come_from_the_environment";
     if role().is_none() {
-        for (variable, value) in
-            [("GORT_STACK_SIZE", "2m"), ("GORT_STACK_SIZE", "2048K"), ("RUST_MIN_STACK", "2097152"), ("RUST_MIN_STACK", "3000000")]
-        {
+        for (variable, value) in [
+            ("GORT_STACK_SIZE", "2m"),
+            ("GORT_STACK_SIZE", "2048K"),
+            ("RUST_MIN_STACK", "2097152"),
+            ("RUST_MIN_STACK", "3000000"),
+        ] {
             Rerun::of(NAME, "child").env(variable, value).run().success();
         }
         return;

@@ -91,6 +91,7 @@ fn having_an_m_is_not_being_inside() {
                 assert_eq!(counts(), (1, 1, 1), "nor does a panic end the outer one");
             });
             assert_eq!(counts(), (1, 1, 0), "in C");
+            assert_eq!(ffi::callback(counts), (1, 1, 1), "in the second callback");
             assert!(ffi::try_callback(|| panic!("outermost")).is_err());
             assert_eq!(counts(), (1, 1, 0), "in C again");
         })

@@ -156,24 +156,29 @@ fn a_ping_pong_pair_does_not_starve_the_others() {
     const BOUND: u64 = 200_000_000;
     let done = Arc::new(AtomicBool::new(false));
     let steps = Arc::new(AtomicU64::new(0));
-    let (to_b, at_b) = mpsc::channel();
-    let (to_a, at_a) = mpsc::channel();
-    let flag = done.clone();
-    let count = steps.clone();
-    let a = thread::spawn(move || {
-        while !flag.load(Relaxed) {
-            assert!(count.fetch_add(1, Relaxed) < BOUND, "the third goroutine starves");
-            to_b.send(()).unwrap();
-            at_a.recv().unwrap();
-        }
-    });
-    let b = thread::spawn(move || {
-        while at_b.recv().is_ok() {
-            if to_a.send(()).is_err() {
-                return;
+    // Plain parks: each hand-over puts the other next in line. (std's channels would yield now and then.)
+    let player = |me: u64, other: mpsc::Receiver<thread::Thread>| {
+        let (done, steps) = (done.clone(), steps.clone());
+        thread::spawn(move || {
+            let other = other.recv().unwrap();
+            while !done.load(Relaxed) {
+                let step = steps.load(SeqCst);
+                assert!(step < BOUND, "the third goroutine starves");
+                if step % 2 == me {
+                    steps.store(step + 1, SeqCst);
+                    other.unpark();
+                } else {
+                    thread::park();
+                }
             }
-        }
-    });
+            other.unpark();
+        })
+    };
+    let (to_a, for_a) = mpsc::channel();
+    let (to_b, for_b) = mpsc::channel();
+    let (a, b) = (player(0, for_a), player(1, for_b));
+    to_a.send(b.thread().clone()).unwrap();
+    to_b.send(a.thread().clone()).unwrap();
     while steps.load(Relaxed) < 1000 {
         std::hint::spin_loop();
     }

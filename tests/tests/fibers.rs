@@ -1,5 +1,5 @@
-//! Hosts with fibers of their own: a callback may be entered on one stack while another is in a callback too. The runtime
-//! keeps no stack bounds of foreign threads, so it neither minds nor notices.
+//! Hosts with fibers of their own: a callback may be entered on one stack while another is in a callback too. The
+//! runtime keeps no stack bounds of foreign threads, so it neither minds nor notices.
 
 use gort::ffi;
 use gort_tests::child::alone;

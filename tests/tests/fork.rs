@@ -40,14 +40,22 @@ fn plain_things_work() -> i32 {
     let t = std::thread::spawn(move || to.send(40).unwrap());
     let sum = from.recv().unwrap() + *lock.lock().unwrap();
     t.join().unwrap();
-    if timed_out && long_enough { sum } else { 98 }
+    if timed_out && long_enough {
+        sum
+    } else {
+        98
+    }
 }
 
 fn spawning_is_a_clear_error() -> i32 {
     let e = thread::Builder::new().spawn(|| ()).unwrap_err().to_string();
     let panic = catch_unwind(|| thread::spawn(|| ())).map(drop).unwrap_err();
     let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
-    if e.contains("fork") && text.contains("fork") { 43 } else { 97 }
+    if e.contains("fork") && text.contains("fork") {
+        43
+    } else {
+        97
+    }
 }
 
 fn exec() -> i32 {

@@ -268,7 +268,8 @@ fn child_processes_work() {
     let all: Vec<_> = (0..8)
         .map(|i| {
             thread::spawn(move || {
-                let out = std::process::Command::new("sh").args(["-c", &format!("echo {i}; exit {i}")]).output().unwrap();
+                let out =
+                    std::process::Command::new("sh").args(["-c", &format!("echo {i}; exit {i}")]).output().unwrap();
                 assert_eq!(out.stdout, format!("{i}\n").into_bytes());
                 assert_eq!(out.status.code(), Some(i));
             })

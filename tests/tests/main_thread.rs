@@ -33,8 +33,8 @@ fn in_destructors_of_the_process() {
 
 #[test]
 fn a_callback_costs_no_more_than_elsewhere() {
-    // What is promised is that looking for the thread's stack, which is slow on the main thread, is not part of it. That
-    // takes tens of microseconds; the bound is generous to slow machines.
+    // What is promised is that looking for the thread's stack, which is slow on the main thread, is not part of it.
+    // That takes tens of microseconds; the bound is generous to slow machines.
     let outcome = on_main("cost").run();
     let costs: Vec<u64> = check(&outcome).split_whitespace().map_while(|word| word.parse().ok()).collect();
     assert_eq!(costs.len(), 2);

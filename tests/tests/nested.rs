@@ -1,9 +1,9 @@
-//! Rust calls C calls Rust calls C on a goroutine, which blocks in the innermost callback and goes on, perhaps on another
-//! kernel thread, with every frame on the way as it was.
+//! Rust calls C calls Rust calls C on a goroutine, which blocks in the innermost callback and goes on, perhaps on
+//! another kernel thread, with every frame on the way as it was.
 
 use gort::ffi;
 use gort_tests::child::{is_child, Child};
-use gort_tests::cthreads::{through_c, tid, CThread, Fiber};
+use gort_tests::cthreads::{through_c, tid, with_rounding, CThread, Fiber};
 use std::cell::{Cell, RefCell};
 use std::sync::mpsc;
 
@@ -149,4 +149,23 @@ fn a_goroutine_blocks_on_a_fiber_of_the_host() {
         })
         .collect();
     assert!(goroutines.into_iter().all(|g| g.join().unwrap() == 20));
+}
+
+#[test]
+fn each_goroutine_rounds_in_its_own_way() {
+    // To nearest, down, up, towards zero: FE_* of x86-64, which the libc crate does not have.
+    let goroutines: Vec<_> = [0, 0x400, 0x800, 0xc00]
+        .into_iter()
+        .cycle()
+        .take(16)
+        .map(|mode| {
+            gort::thread::spawn(move || {
+                for _ in 0..50 {
+                    with_rounding(mode, || ffi::callback(gort::thread::yield_now));
+                    gort::thread::yield_now();
+                }
+            })
+        })
+        .collect();
+    goroutines.into_iter().for_each(|g| g.join().unwrap());
 }

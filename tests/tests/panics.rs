@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Panics at every odd `i`.
 #[gort::callback(on_panic = -1000)]
 extern "C" fn odd_is_bad(_arg: *mut c_void, i: u64) -> i64 {
-    assert!(i % 2 == 0, "{i} is odd");
+    assert!(i.is_multiple_of(2), "{i} is odd");
     1
 }
 
@@ -158,7 +158,7 @@ fn aborts(test: &str, texts: &[&str], body: impl FnOnce()) {
 
 #[test]
 fn abort_names_function_and_payload() {
-    let texts = ["panic in panics::three_is_fatal", "the payload is 3"];
+    let texts = ["panic in panics::three_is_fatal", "into its C caller: the payload is 3"];
     aborts("abort_names_function_and_payload", &texts, || {
         CThread::spawn(|| each(three_is_fatal, &(), 10)).join();
     });
@@ -166,7 +166,7 @@ fn abort_names_function_and_payload() {
 
 #[test]
 fn abort_on_a_goroutine() {
-    let texts = ["panic in panics::three_is_fatal", "the payload is 3"];
+    let texts = ["panic in panics::three_is_fatal", "into its C caller: the payload is 3"];
     aborts("abort_on_a_goroutine", &texts, || {
         gort::thread::spawn(|| each(three_is_fatal, &(), 10)).join().unwrap();
     });

@@ -16,7 +16,7 @@ struct OneLock {
 impl OneLock {
     fn locked<T>(&self, f: impl FnOnce() -> T) -> T {
         let guard = self.lock.lock();
-        if self.calls.fetch_add(1, SeqCst) % 8 == 0 {
+        if self.calls.fetch_add(1, SeqCst).is_multiple_of(8) {
             thread::yield_now();
         }
         let value = f();
@@ -100,8 +100,8 @@ fn waits_with_deadlines_survive_a_parking_allocator() {
                 1 => thread::park_timeout(Duration::from_millis(i % 50)),
                 _ => {
                     let (lock, never) = (Mutex::new(()), Condvar::new());
-                    let (_, result) =
-                        never.wait_timeout_while(lock.lock().unwrap(), Duration::from_millis(i % 50), |()| true).unwrap();
+                    let time = Duration::from_millis(i % 50);
+                    let result = never.wait_timeout_while(lock.lock().unwrap(), time, |()| true).unwrap().1;
                     assert!(result.timed_out());
                 }
             })

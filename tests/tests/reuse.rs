@@ -44,9 +44,12 @@ fn large_and_aligned_closures() {
     struct Line(u8);
     #[repr(align(128))]
     struct TwoLines(u8);
-    everywhere(|| {
+    let body = || {
         let big = [3u8; 100 << 10];
-        assert_eq!(thread::spawn(move || big.iter().map(|b| u64::from(*b)).sum::<u64>()).join().unwrap(), 3 * (100 << 10));
+        assert_eq!(
+            thread::spawn(move || big.iter().map(|b| u64::from(*b)).sum::<u64>()).join().unwrap(),
+            3 * (100 << 10)
+        );
         let page = Page([5; 4096]);
         let (at, sum) = thread::spawn(move || {
             let page = &page;
@@ -76,7 +79,10 @@ fn large_and_aligned_closures() {
             }
             assert_eq!(builder.spawn(move || medium[7999]).unwrap().join().unwrap(), 7);
         }
-    });
+    };
+    body();
+    // Without optimisation the spawner's own copies of the closure need more than a usual stack.
+    Builder::new().stack_size(4 << 20).spawn(body).unwrap().join().unwrap();
 }
 
 type Log = Arc<Mutex<Vec<&'static str>>>;
@@ -127,14 +133,14 @@ fn everything_is_dropped_exactly_once() {
         let capture = note("panic");
         thread::spawn(move || {
             let _capture = &capture;
-            panic!("with a capture")
+            std::panic::resume_unwind(Box::new("with a capture"))
         })
         .join()
         .unwrap_err();
         assert_eq!(count("panic"), 1);
         // A payload that nobody looks at.
         let payload = note("payload");
-        drop(thread::spawn(move || std::panic::panic_any(payload)).join());
+        drop(thread::spawn(move || std::panic::resume_unwind(Box::new(payload))).join());
         assert_eq!(count("payload"), 1);
         // A result of a goroutine that nobody joins; before its end, and after.
         let (go, wait) = mpsc::channel();
@@ -180,9 +186,8 @@ fn no_memory_is_lost_over_many_lives() {
         return;
     }
     let live = |n: usize| {
-        let all: Vec<_> = (0..n)
-            .map(|i| Builder::new().name(i.to_string()).spawn(move || vec![i; 10]).unwrap())
-            .collect();
+        let all: Vec<_> =
+            (0..n).map(|i| Builder::new().name(i.to_string()).spawn(move || vec![i; 10]).unwrap()).collect();
         all.into_iter().enumerate().for_each(|(i, g)| assert_eq!(g.join().unwrap()[9], i));
     };
     for sized in [false, true] {

@@ -58,7 +58,10 @@ fn on_other_threads_it_is_a_call() {
 #[test]
 fn it_is_deep() {
     let goroutines: Vec<_> = (0..8)
-        .map(|_| gort::thread::Builder::new().stack_size(64 << 10).spawn(|| on_system_stack(|| use_stack(1 << 20))).unwrap())
+        .map(|_| {
+            let small = gort::thread::Builder::new().stack_size(64 << 10);
+            small.spawn(|| on_system_stack(|| use_stack(1 << 20))).unwrap()
+        })
         .collect();
     for goroutine in goroutines {
         assert_eq!(goroutine.join().unwrap(), 1 << 20);

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{mpsc, Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -270,122 +270,6 @@ fn ids_are_never_the_same() {
         std::thread::spawn(move || insert(&ids)).join().unwrap();
     }
     assert_eq!(ids.lock().unwrap().len(), 10_010);
-}
-
-#[test]
-fn unpark_before_park_is_kept_once() {
-    everywhere(|| {
-        thread::current().unpark();
-        thread::park(); // would wait for ever without the token
-        thread::current().unpark();
-        thread::current().unpark();
-        thread::park();
-        let before = Instant::now();
-        thread::park_timeout(Duration::from_millis(20));
-        assert!(before.elapsed() >= Duration::from_millis(20), "two unparks before a park leave one token");
-    });
-}
-
-#[test]
-fn park_waits_for_unpark() {
-    everywhere(|| {
-        let turn = Arc::new(AtomicUsize::new(0));
-        let me = thread::current();
-        let theirs = turn.clone();
-        let other = thread::spawn(move || {
-            for round in 0..5_000 {
-                while theirs.load(SeqCst) != 2 * round + 1 {
-                    thread::park();
-                }
-                theirs.store(2 * round + 2, SeqCst);
-                me.unpark();
-            }
-        });
-        for round in 0..5_000 {
-            turn.store(2 * round + 1, SeqCst);
-            other.thread().unpark();
-            while turn.load(SeqCst) != 2 * round + 2 {
-                thread::park();
-            }
-        }
-        other.join().unwrap();
-    });
-}
-
-#[test]
-fn park_timeout_ends_both_ways() {
-    everywhere(|| {
-        let before = Instant::now();
-        thread::park_timeout(Duration::from_millis(10));
-        assert!(before.elapsed() >= Duration::from_millis(10), "nobody unparks: it lasts as long as asked");
-        thread::park_timeout(Duration::ZERO);
-
-        let woken = Arc::new(AtomicBool::new(false));
-        let flag = woken.clone();
-        let g = thread::spawn(move || {
-            let before = Instant::now();
-            while !flag.load(SeqCst) {
-                thread::park_timeout(Duration::MAX);
-            }
-            before.elapsed()
-        });
-        woken.store(true, SeqCst);
-        g.thread().unpark();
-        assert!(g.join().unwrap() < LONG);
-    });
-}
-
-#[test]
-fn the_handle_of_a_dead_goroutine_wakes_nobody() {
-    on_goroutine(|| {
-        for _ in 0..50 {
-            let dead = thread::spawn(|| thread::current()).join().unwrap();
-            // It has the stack, and so the wait word, of the dead one.
-            let next = thread::spawn(|| {
-                let before = Instant::now();
-                thread::park_timeout(Duration::from_millis(2));
-                before.elapsed()
-            });
-            while !next.is_finished() {
-                dead.unpark();
-                thread::yield_now();
-            }
-            assert!(next.join().unwrap() >= Duration::from_millis(2));
-        }
-    });
-}
-
-#[test]
-fn sleep_is_never_too_short() {
-    everywhere(|| {
-        for time in [0, 1, 100, 1_000, 10_000].map(Duration::from_micros) {
-            let before = Instant::now();
-            thread::sleep(time);
-            assert!(before.elapsed() >= time);
-            let before = Instant::now();
-            std::thread::sleep(time);
-            assert!(before.elapsed() >= time);
-            let until = Instant::now() + time;
-            thread::sleep_until(until);
-            assert!(Instant::now() >= until);
-        }
-    });
-}
-
-#[test]
-fn yield_now_lets_others_run() {
-    everywhere(|| {
-        let set = Arc::new(AtomicBool::new(false));
-        let flag = set.clone();
-        let g = thread::spawn(move || {
-            while !flag.load(SeqCst) {
-                thread::yield_now();
-            }
-        });
-        let setter = thread::spawn(move || set.store(true, SeqCst));
-        g.join().unwrap();
-        setter.join().unwrap();
-    });
 }
 
 #[test]

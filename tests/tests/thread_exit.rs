@@ -28,6 +28,10 @@ fn at_end(f: impl FnOnce() + 'static) -> Option<AtEnd> {
     Some(AtEnd(Some(Box::new(f))))
 }
 
+fn add(to: &AtomicUsize, n: usize) {
+    to.fetch_add(n, SeqCst);
+}
+
 #[test]
 fn destructors_have_run_when_join_returns() {
     everywhere(|| {
@@ -41,7 +45,7 @@ fn destructors_have_run_when_join_returns() {
                     thread::yield_now();
                     late.fetch_add(1, SeqCst);
                     // A variable that is used for the first time in a destructor gets its destructor run too.
-                    SECOND.set(at_end(move || drop(late.fetch_add(1, SeqCst))));
+                    SECOND.set(at_end(move || add(&late, 1)));
                 }));
             });
             g.join().unwrap();
@@ -140,7 +144,7 @@ fn threads_that_used_goroutines_come_and_go() {
         std::thread::spawn(move || {
             let theirs = sum.clone();
             // Used again while the thread's own destructors run.
-            FIRST.set(at_end(move || drop(theirs.fetch_add(thread::spawn(|| 2).join().unwrap(), SeqCst))));
+            FIRST.set(at_end(move || add(&theirs, thread::spawn(|| 2).join().unwrap())));
             sum.fetch_add(thread::spawn(|| 1).join().unwrap(), SeqCst);
             let me = thread::current();
             let waker = thread::spawn(move || me.unpark());

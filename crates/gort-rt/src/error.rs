@@ -45,7 +45,8 @@ impl From<stack::AllocError> for Error {
 
 impl From<identity::Error> for Error {
     fn from(e: identity::Error) -> Error {
-        Error { text: e.to_string(), errno: None }
+        let errno = matches!(e, identity::Error::Variable(_)).then_some(libc::EINVAL);
+        Error { text: e.to_string(), errno }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::fork;
 use crate::identity;
 use crate::sched::global::{install, try_sched, Sched};
-use crate::sched::{chaos, deadlock, m, revoke, sysmon};
+use crate::sched::{chaos, deadlock, g, m, revoke, sysmon};
 use crate::stack;
 use crate::stack::overflow;
 use std::sync::Mutex;
@@ -49,6 +49,7 @@ fn start(config: Config, first: bool) -> Result<&'static Sched, Error> {
     identity::init()?;
     // SAFETY: `native_base` only reads atomics and asks for the thread's number, and knows every M's thread.
     unsafe { identity::guard_credentials(m::native_base) }?;
+    g::init();
     stack::init(settings.guard);
     chaos::init(settings.chaos);
     deadlock::init(settings.deadlock_report);

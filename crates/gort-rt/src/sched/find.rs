@@ -24,12 +24,12 @@
 
 use crate::os;
 use crate::sched::chaos;
-use crate::sched::g::G;
 use crate::sched::global::sched;
 use crate::sched::idle;
 use crate::sched::m::M;
 use crate::sched::p::{P, RING};
 use crate::sched::switch::count_switch;
+use crate::sched::task::Task;
 use crate::sched::wake;
 use crate::time;
 use core::ptr;
@@ -42,7 +42,7 @@ const TIMERS_EVERY: u32 = 16;
 
 /// The next goroutine from what is at hand: timers that are due, runnext, the ring, the global queue.
 #[inline]
-pub(crate) fn quick(m: &M, p: &P) -> Option<*const G> {
+pub(crate) fn quick(m: &M, p: &P) -> Option<*const Task> {
     let n = p.switches.load(Ordering::Relaxed);
     if n % TIMERS_EVERY == 0 {
         time::run_due(p, m);
@@ -66,16 +66,20 @@ pub(crate) fn quick(m: &M, p: &P) -> Option<*const G> {
     Some(g)
 }
 
-/// Whether `g` is locked to an M other than `m`.
+/// Whether the goroutine of `task` is locked to an M other than `m`.
 #[inline]
-pub(crate) fn is_bound_elsewhere(g: *const G, m: &M) -> bool {
-    // SAFETY: `g` came from a queue; it is ours.
-    let locked = unsafe { (*g).locked_m.get() };
-    !locked.is_null() && !ptr::eq(locked, m)
+pub(crate) fn is_bound_elsewhere(task: *const Task, m: &M) -> bool {
+    // SAFETY: `task` came from a queue; it is ours, and so is the goroutine behind it.
+    unsafe {
+        (*task).g().is_some_and(|g| {
+            let locked = (*g).locked_m.get();
+            !locked.is_null() && !ptr::eq(locked, m)
+        })
+    }
 }
 
 /// g0: the next goroutine for this M. Sleeps when there is none; None: the M was idle for long and its thread should end.
-pub(crate) fn find(m: &'static M) -> Option<*const G> {
+pub(crate) fn find(m: &'static M) -> Option<*const Task> {
     loop {
         let Some(p) = m.p() else {
             if idle::take_idle_p(m) {
@@ -111,7 +115,7 @@ pub(crate) fn find(m: &'static M) -> Option<*const G> {
 }
 
 /// Steals from the other Ps, if not too many do so already.
-fn search(m: &M, p: &P) -> Option<*const G> {
+fn search(m: &M, p: &P) -> Option<*const Task> {
     let s = sched();
     let n = s.ps.len();
     if n == 1 {

@@ -38,15 +38,17 @@
 //! whole word. So a goroutine is never run twice, never resumed before it is saved, and, because (2) and (3) meet in the
 //! same word, no wake-up between arming and parking is lost. A timer claims to `TIMED_OUT` in place of `IDLE`.
 
+use crate::identity;
 use crate::sched::global::sched;
 use crate::sched::m::M;
-use crate::stack::Slot;
+use crate::sched::task::Task;
+use crate::stack::{self, Slot};
 use crate::thread::Inner;
 use crate::tls::{TlsBlock, SLOT_G, SLOT_PARK};
 use core::cell::Cell;
-use core::mem::MaybeUninit;
+use core::mem::{align_of, size_of, MaybeUninit};
 use core::ptr;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 const IDLE: u64 = 0;
 const ARMED: u64 = 1;
@@ -77,7 +79,9 @@ pub(crate) struct G {
     pub(crate) sp: Cell<*mut u8>,
     /// The thread pointer of the G's identity.
     pub(crate) tp: Cell<usize>,
-    /// The next G in the queue or free list that holds this one.
+    /// The goroutine's place in queues while it is ready.
+    pub(crate) task: Task,
+    /// The next G in the free list that holds this one.
     pub(crate) next: Cell<*const G>,
     /// The M that this goroutine is locked to, or null.
     pub(crate) locked_m: Cell<*const M>,
@@ -99,6 +103,14 @@ pub(crate) struct G {
 /// The wait word of Gs that never wait on one: g0s and foreign Gs.
 static NO_WAIT: AtomicU64 = AtomicU64::new(0);
 
+/// Bytes from the thread pointer down to the G, before alignment; the same for all goroutines.
+static BELOW: AtomicUsize = AtomicUsize::new(0);
+
+/// Learns the shape of identities; once, before the first goroutine.
+pub(crate) fn init() {
+    BELOW.store(identity::layout().below + size_of::<G>(), Ordering::Relaxed);
+}
+
 impl G {
     /// A G without stack or identity of ours.
     pub(crate) const fn native(kind: Kind) -> G {
@@ -107,6 +119,7 @@ impl G {
             m: Cell::new(ptr::null()),
             sp: Cell::new(ptr::null_mut()),
             tp: Cell::new(0),
+            task: Task::of_goroutine(),
             next: Cell::new(ptr::null()),
             locked_m: Cell::new(ptr::null()),
             locks: Cell::new(0),
@@ -130,10 +143,17 @@ impl G {
         }
     }
 
-    /// Fills the goroutine's TLS block, so that the G finds itself.
-    pub(crate) fn own_tls(&self) {
+    /// Where the G of the goroutine with this thread pointer lies: below its static thread-local storage.
+    pub(crate) fn below(tp: usize) -> *const G {
+        let at = tp - BELOW.load(Ordering::Relaxed);
+        (at & !(align_of::<G>() - 1)) as *const G
+    }
+
+    /// Makes the G find itself, through the goroutine's TLS block and through queues.
+    pub(crate) fn own(&self) {
         self.tls.set(SLOT_G, self);
         self.tls.set(SLOT_PARK, self);
+        self.task.set_g(self);
     }
 
     /// The stack of a goroutine.
@@ -161,7 +181,7 @@ impl G {
         let seq = (old & !STATE) + (STATE + 1);
         // Relaxed: whoever may claim learns of the ticket through a later release (a lock, a queue).
         self.wait.store(seq | ARMED, Ordering::Relaxed);
-        Ticket { g: self, word: self.wait, seq }
+        Ticket { word: self.wait, seq }
     }
 
     /// Takes an armed wait back. False: a waker has claimed it already.
@@ -193,7 +213,6 @@ impl G {
 /// One wait of one goroutine, as its possible wakers know it. May outlive the goroutine.
 #[derive(Clone, Copy)]
 pub(crate) struct Ticket {
-    g: *const G,
     word: &'static AtomicU64,
     seq: u64,
 }
@@ -209,14 +228,14 @@ pub(crate) enum Claim {
 }
 
 impl Ticket {
-    /// The ticket of the wait numbered `seq` of goroutine `g`, whose wait word is `word`.
-    pub(crate) fn of(g: *const G, word: &'static AtomicU64, seq: u64) -> Ticket {
-        Ticket { g, word, seq }
+    /// The ticket of the wait numbered `seq` of the goroutine whose wait word is `word`.
+    pub(crate) fn of(word: &'static AtomicU64, seq: u64) -> Ticket {
+        Ticket { word, seq }
     }
 
     /// The number of the wait; 4 or more.
-    pub(crate) fn seq(&self) -> usize {
-        self.seq as usize
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
     }
 
     /// Transitions (3) and (4): ends the wait, unless somebody has already.
@@ -229,11 +248,16 @@ impl Ticket {
             }
             // AcqRel: release what the waker did to the goroutine; acquire its saved context.
             match self.word.compare_exchange_weak(now, end, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) if now & STATE == PARKED => return Claim::Owned(self.g),
+                Ok(_) if now & STATE == PARKED => return Claim::Owned(self.goroutine()),
                 Ok(_) => return Claim::Running,
                 Err(other) => now = other,
             }
         }
+    }
+
+    /// The goroutine that waits, which is alive: the caller has won the claim.
+    fn goroutine(&self) -> *const G {
+        G::below(stack::tp_of(self.word))
     }
 
     /// True while nobody has ended the wait.
@@ -248,10 +272,8 @@ impl Ticket {
     /// A ticket of a wait that is open, or was ended long ago.
     pub(crate) fn for_test(open: bool) -> Ticket {
         let word = Box::leak(Box::new(AtomicU64::new(4 | if open { PARKED } else { IDLE })));
-        Ticket { g: ptr::null(), word, seq: 4 }
+        Ticket { word, seq: 4 }
     }
 }
 
-// SAFETY: a ticket is a name. The G behind it is touched only by the winner of `claim`, who owns it then.
-unsafe impl Send for Ticket {}
 

@@ -7,9 +7,9 @@
 //! * The **idle lists** of Ps and Ms lie under one lock. A P on its list has an empty ring, except for the moment before
 //!   the M that released it looks again (see `find`).
 
-use crate::sched::g::G;
 use crate::sched::m::M;
 use crate::sched::p::P;
+use crate::sched::task::Task;
 use crate::sync::rawmutex::RawMutex;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
@@ -27,7 +27,7 @@ pub(crate) struct Sched {
     queue: RawMutex<Batch>,
     /// Goroutines in `queue`; a hint.
     queue_len: CachePadded<AtomicUsize>,
-    inject: CachePadded<AtomicPtr<G>>,
+    inject: CachePadded<AtomicPtr<Task>>,
     /// Number of the next M.
     pub(crate) next_m: AtomicU32,
     /// Kernel threads of the runtime's own that are alive.
@@ -136,10 +136,10 @@ impl Idle {
     }
 }
 
-/// A list of goroutines, linked through `G::next`, in order.
+/// A list of tasks, linked through `Task::next`, in order.
 pub(crate) struct Batch {
-    first: *const G,
-    last: *const G,
+    first: *const Task,
+    last: *const Task,
     pub(crate) len: usize,
 }
 
@@ -151,7 +151,7 @@ impl Batch {
         Batch { first: ptr::null(), last: ptr::null(), len: 0 }
     }
 
-    pub(crate) fn push(&mut self, g: *const G) {
+    pub(crate) fn push(&mut self, g: *const Task) {
         // SAFETY: `g` and `last` are owned by the batch; goroutines outlive their stay in a list.
         unsafe {
             (*g).next.set(ptr::null());
@@ -165,7 +165,7 @@ impl Batch {
         self.len += 1;
     }
 
-    pub(crate) fn pop(&mut self) -> Option<*const G> {
+    pub(crate) fn pop(&mut self) -> Option<*const Task> {
         let g = self.first;
         if g.is_null() {
             return None;
@@ -248,14 +248,14 @@ impl Sched {
     }
 
     /// Appends one goroutine to the global queue.
-    pub(crate) fn put_global_one(&self, g: *const G) {
+    pub(crate) fn put_global_one(&self, g: *const Task) {
         let mut queue = self.queue.lock();
         queue.push(g);
         self.queue_len.store(queue.len, Ordering::Relaxed);
     }
 
     /// Pushes a goroutine without waiting for anybody; async-signal-safe. The caller wakes a P afterwards.
-    pub(crate) fn inject(&self, g: *const G) {
+    pub(crate) fn inject(&self, g: *const Task) {
         let mut top = self.inject.load(Ordering::Relaxed);
         loop {
             // SAFETY: the caller owns `g` until the push succeeds.
@@ -275,7 +275,7 @@ impl Sched {
     }
 
     /// Takes a fair share of the global queue: one to run, the rest, at most `room`, to `rest`.
-    pub(crate) fn take_global(&self, m: &M, room: usize, mut rest: impl FnMut(*const G)) -> Option<*const G> {
+    pub(crate) fn take_global(&self, m: &M, room: usize, mut rest: impl FnMut(*const Task)) -> Option<*const Task> {
         if !self.has_global() {
             return None;
         }
@@ -299,7 +299,7 @@ impl Sched {
         }
         // Acquire: the pushers' writes to their goroutines. SeqCst as the pushes, for the idle path.
         let mut top = self.inject.swap(ptr::null_mut(), Ordering::SeqCst).cast_const();
-        let mut oldest: *const G = ptr::null();
+        let mut oldest: *const Task = ptr::null();
         // SAFETY: the stack was taken whole, so its members are ours; reverse it, then append.
         unsafe {
             while !top.is_null() {

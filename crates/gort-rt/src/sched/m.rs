@@ -10,6 +10,7 @@ use crate::sched::revoke::Revoke;
 use crate::tls::{TlsBlock, SLOT_G};
 use core::cell::Cell;
 use core::ptr;
+use std::alloc::{handle_alloc_error, GlobalAlloc, Layout, System};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// What the context that is switched to must do for the one that was left; see `sched::switch`.
@@ -20,6 +21,8 @@ pub(crate) enum After {
     Park(*const G),
     /// The G yielded: queue it behind the others.
     Requeue(*const G),
+    /// The G's slice is used up: queue it behind everybody.
+    Preempted(*const G),
     /// The G is dead and nobody runs on its stack any more.
     Dead(*const G),
 }
@@ -82,7 +85,7 @@ pub(crate) struct M {
 impl M {
     /// A new M, alive for ever. `foreign` Ms stand for threads that the runtime did not make.
     pub(crate) fn leak(id: u32, foreign: bool) -> &'static M {
-        let m: &'static M = Box::leak(Box::new(M {
+        let m = M {
             tls: TlsBlock::new(),
             g0: G::native(if foreign { Kind::Foreign } else { Kind::G0 }),
             id,
@@ -108,7 +111,18 @@ impl M {
             link: Cell::new(ptr::null()),
             seen_syscall: AtomicU32::new(0),
             seen_syscall_at: AtomicU64::new(0),
-        }));
+        };
+        // Not by the global allocator: it may be one that waits, and we are inside the runtime.
+        let layout = Layout::new::<M>();
+        // SAFETY: the layout is not empty; the memory is ours, never freed, and large and aligned enough.
+        let m: &'static M = unsafe {
+            let at = System.alloc(layout).cast::<M>();
+            if at.is_null() {
+                handle_alloc_error(layout);
+            }
+            at.write(m);
+            &*at
+        };
         m.g0.m.set(m);
         m.tls.set(SLOT_G, &m.g0);
         let mut newest = NEWEST.load(Ordering::Relaxed);

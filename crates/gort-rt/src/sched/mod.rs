@@ -8,10 +8,11 @@
 //! | `wake` | making goroutines runnable and finding them a processor |
 //! | `revoke` | entering the runtime, and taking a P from one who is outside |
 //! | `sysmon` | who takes it, and when |
-//! | `spawn`, `gfree` | birth, death and reuse of goroutines |
+//! | `task`, `spawn`, `pool`, `gfree`, `budget` | birth, death and reuse of goroutines |
 //! | `global`, `run` | what is shared; a kernel thread's life |
 //! | `deadlock`, `chaos` | the report that nothing can go on; the mode for tests |
 
+pub(crate) mod budget;
 pub(crate) mod chaos;
 pub(crate) mod deadlock;
 pub(crate) mod find;
@@ -21,11 +22,13 @@ pub(crate) mod global;
 pub(crate) mod idle;
 pub(crate) mod m;
 pub(crate) mod p;
+pub(crate) mod pool;
 pub(crate) mod revoke;
 pub(crate) mod run;
 pub(crate) mod spawn;
 pub(crate) mod switch;
 pub(crate) mod sysmon;
+pub(crate) mod task;
 pub(crate) mod wake;
 
 use crate::tls;
@@ -67,6 +70,6 @@ pub(crate) fn rejoin(g: &G) {
     }
     revoke::leave(m);
     if !found {
-        yield_now(g);
+        switch::give_way(g);
     }
 }

@@ -14,10 +14,11 @@
 
 use crate::sched::chaos;
 use crate::sched::g::G;
-use crate::sched::gfree::FreeList;
+use crate::sched::pool::List;
 use crate::sched::m::M;
+use crate::sched::task::Task;
 use crate::time::Shard;
-use core::cell::UnsafeCell;
+use core::cell::{Cell, UnsafeCell};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
@@ -37,12 +38,16 @@ pub(crate) struct P {
     pub(crate) switches: AtomicU32,
     /// Set by sysmon when the slice is used up: do not let runnext inherit it.
     pub(crate) preempt: AtomicBool,
-    runnext: AtomicPtr<G>,
+    runnext: AtomicPtr<Task>,
     head: CachePadded<AtomicU32>,
     tail: CachePadded<AtomicU32>,
-    ring: [AtomicPtr<G>; RING as usize],
+    ring: [AtomicPtr<Task>; RING as usize],
     /// Dead goroutines for reuse; the holder's.
-    pub(crate) free: UnsafeCell<FreeList>,
+    pub(crate) free: UnsafeCell<List<G>>,
+    /// Blocks for goroutines to be; the holder's.
+    pub(crate) blocks: UnsafeCell<List<Task>>,
+    /// Goroutines that may be spawned here before the budget is asked; the holder's.
+    pub(crate) credit: Cell<usize>,
     /// Timers set by goroutines that ran here.
     pub(crate) timers: CachePadded<Shard>,
     /// Goroutines started here less those ended here. Owner writes, anybody sums.
@@ -63,7 +68,7 @@ pub(crate) struct Seen {
     pub(crate) switch_at: AtomicU64,
 }
 
-// SAFETY: see the module's head for the ring; `free` belongs to the holder of the P, of whom there is one.
+// SAFETY: see the module's head for the ring; `free`, `blocks` and `credit` belong to the holder of the P, of whom there is one.
 unsafe impl Sync for P {}
 // SAFETY: nothing in a P is tied to a thread.
 unsafe impl Send for P {}
@@ -80,7 +85,9 @@ impl P {
             head: CachePadded::new(AtomicU32::new(0)),
             tail: CachePadded::new(AtomicU32::new(0)),
             ring: [const { AtomicPtr::new(ptr::null_mut()) }; RING as usize],
-            free: UnsafeCell::new(FreeList::new()),
+            free: UnsafeCell::new(List::new()),
+            blocks: UnsafeCell::new(List::new()),
+            credit: Cell::new(0),
             timers: CachePadded::new(Shard::new()),
             live: AtomicI64::new(0),
             link: AtomicPtr::new(ptr::null_mut()),
@@ -88,7 +95,7 @@ impl P {
         }
     }
 
-    fn slot(&self, i: u32) -> &AtomicPtr<G> {
+    fn slot(&self, i: u32) -> &AtomicPtr<Task> {
         &self.ring[(i % RING) as usize]
     }
 
@@ -106,7 +113,7 @@ impl P {
 
     /// Owner: makes `g` the next to run; what was there goes to the ring.
     #[inline]
-    pub(crate) fn put_next(&self, g: *const G) {
+    pub(crate) fn put_next(&self, g: *const Task) {
         // AcqRel: release g's state to a thief; acquire nothing that matters, but the old pointer is published again.
         let old = self.runnext.swap(g.cast_mut(), Ordering::AcqRel);
         if !old.is_null() {
@@ -116,7 +123,7 @@ impl P {
 
     /// Owner: takes runnext.
     #[inline]
-    pub(crate) fn take_next(&self) -> Option<*const G> {
+    pub(crate) fn take_next(&self) -> Option<*const Task> {
         let g = self.runnext.load(Ordering::Relaxed);
         if g.is_null() {
             return None;
@@ -128,7 +135,7 @@ impl P {
 
     /// Owner: appends `g` to the ring, or half of the ring and `g` to the global queue when it is full.
     #[inline]
-    pub(crate) fn put(&self, g: *const G) {
+    pub(crate) fn put(&self, g: *const Task) {
         // Acquire: consumers have finished reading the slots that they gave free.
         let head = self.head.load(Ordering::Acquire);
         let tail = self.tail.load(Ordering::Relaxed);
@@ -142,7 +149,7 @@ impl P {
     }
 
     #[cold]
-    fn overflow(&self, g: *const G) {
+    fn overflow(&self, g: *const Task) {
         let mut batch = crate::sched::global::Batch::new();
         if let Some(n) = self.grab(&mut |g| batch.push(g)) {
             debug_assert!(n > 0);
@@ -153,7 +160,7 @@ impl P {
 
     /// Owner: takes the first of the ring.
     #[inline]
-    pub(crate) fn get(&self) -> Option<*const G> {
+    pub(crate) fn get(&self) -> Option<*const Task> {
         let mut head = self.head.load(Ordering::Acquire);
         loop {
             let tail = self.tail.load(Ordering::Relaxed);
@@ -170,8 +177,8 @@ impl P {
     }
 
     /// Anybody: takes half of the ring, rounded up, and hands each goroutine to `each` in order. None: it was empty.
-    fn grab(&self, each: &mut dyn FnMut(*const G)) -> Option<u32> {
-        let mut copy = [ptr::null_mut::<G>(); (RING / 2) as usize];
+    fn grab(&self, each: &mut dyn FnMut(*const Task)) -> Option<u32> {
+        let mut copy = [ptr::null_mut::<Task>(); (RING / 2) as usize];
         loop {
             // Acquire on both: see the slots below `tail`, and not an older `tail` than the `head` read before it.
             let head = self.head.load(Ordering::Acquire);
@@ -195,7 +202,7 @@ impl P {
     }
 
     /// Thief, holder of `self`: takes half of `victim`'s ring, or with `next` its runnext. Returns one to run at once.
-    pub(crate) fn steal_from(&self, victim: &P, next: bool) -> Option<*const G> {
+    pub(crate) fn steal_from(&self, victim: &P, next: bool) -> Option<*const Task> {
         let mut first = None;
         victim.grab(&mut |g| match first {
             None => first = Some(g),
@@ -213,7 +220,7 @@ impl P {
     }
 
     /// Owner: makes `g` ready to run after what is queued, or, at chaos' whim, somewhere else.
-    pub(crate) fn put_ready(&self, m: &M, g: *const G, next: bool) {
+    pub(crate) fn put_ready(&self, m: &M, g: *const Task, next: bool) {
         match chaos::place(m) {
             Some(chaos::Place::Global) => crate::sched::global::sched().put_global_one(g),
             Some(chaos::Place::Tail) => self.put(g),

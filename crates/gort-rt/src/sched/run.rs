@@ -58,7 +58,8 @@ fn run(m: &'static M) {
         let own = m.locked_g.get();
         if !own.is_null() {
             wait_for_own(m);
-            execute(m, own);
+            // SAFETY: the goroutine was handed to us; it lives.
+            execute(m, unsafe { &raw const (*own).task });
             if m.locked_g.get().is_null() && m.dying.get() {
                 break;
             }

@@ -1,14 +1,17 @@
 //! The birth and death of a goroutine.
 
-use crate::arch;
 use crate::error::Error;
 use crate::identity;
 use crate::sched;
+use crate::os;
+use crate::sched::budget;
 use crate::sched::g::G;
 use crate::sched::gfree;
-use crate::sched::global::Sched;
+use crate::sched::global::{sched, Sched};
+use crate::sched::m::M;
 use crate::sched::revoke::{enter, leave};
 use crate::sched::switch;
+use crate::sched::task::{self, Task, Unborn};
 use crate::sched::wake;
 use crate::stack;
 use crate::start;
@@ -19,8 +22,6 @@ use core::ptr;
 use core::sync::atomic::Ordering;
 use std::sync::Arc;
 
-/// Closures above this size are boxed, so that they leave room on the smallest stack.
-const LARGEST_CLOSURE: usize = 8 << 10;
 /// Real threads have ids below 2^22 (`PID_MAX_LIMIT`); goroutines have theirs above.
 const FIRST_TID: u32 = 1 << 22;
 /// Lines of 64 bytes by which neighbouring stacks' tops are shifted, so that what all goroutines touch first does not
@@ -38,7 +39,7 @@ where
     F: FnOnce() -> D,
     D: FnOnce(),
 {
-    if mem::size_of::<F>() > LARGEST_CLOSURE || mem::align_of::<F>() > 64 {
+    if !Unborn::<F>::FITS {
         let boxed: Box<dyn FnOnce() -> Box<dyn FnOnce()>> = {
             let f: Box<dyn FnOnce() -> Box<dyn FnOnce()> + '_> = Box::new(move || Box::new(f()));
             // SAFETY: the caller vouches that what `f` borrows outlives the goroutine, and only the goroutine holds it.
@@ -57,30 +58,116 @@ where
     D: FnOnce(),
 {
     let s = start::runtime()?;
-    let g = birth(s, stack)?;
-    // SAFETY: `g` is fresh or was reset, and ours until `ready`; its mapping is writable from `lo` to `top`, and the
-    // closure (at most LARGEST_CLOSURE bytes, alignment at most 64) and the first frame fit the smallest stack.
-    unsafe {
-        let at = ((*g).top.get() as usize - mem::size_of::<F>()) & !(mem::align_of::<F>().max(16) - 1);
-        let closure = at as *mut u8;
-        closure.cast::<F>().write(f);
-        (*g).closure.set(closure);
-        thread.bind(g, (*g).wait);
-        (*g).thread.set(Arc::into_raw(thread));
-        (*g).sp.set(arch::prepare(closure, main::<F, D>, g.cast_mut().cast()));
-    }
-    wake::ready(g, true);
+    // A little less than usual is served by a usual stack.
+    let usual = stack.is_none_or(|n| n <= s.stack_size && n > s.stack_size / 4);
+    let block = admit(s)?;
+    let task = Unborn::make(block, thread, f);
+    let task = match stack {
+        Some(usable) if !usual => match create(usable) {
+            // SAFETY: both are ours and new, and without a P the block goes to the depot.
+            Ok(g) => unsafe {
+                Task::embody(task, g);
+                task::recycle(None, task);
+                &raw const (*g).task
+            },
+            Err(e) => {
+                // SAFETY: the task is ours and unborn.
+                unsafe { Task::discard(task) };
+                s.live.fetch_sub(1, Ordering::Relaxed);
+                budget::release(None);
+                return Err(e);
+            }
+        },
+        _ => task,
+    };
+    wake::ready(task, true);
     sched::checkpoint();
     Ok(())
 }
 
+/// Counts one goroutine more as alive, commits a stack to it, and gives a block for it.
+fn admit(s: &'static Sched) -> Result<*mut Task, Error> {
+    let Some(me) = sched::parkable() else {
+        budget::commit(None, s.stack_size)?;
+        s.live.fetch_add(1, Ordering::Relaxed);
+        return Ok(task::block(None));
+    };
+    let m = enter(me);
+    let p = m.p();
+    let admitted = budget::commit(p, s.stack_size).map(|()| {
+        match p {
+            Some(p) => p.live.store(p.live.load(Ordering::Relaxed) + 1, Ordering::Relaxed),
+            None => {
+                s.live.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        task::block(p)
+    });
+    leave(m);
+    admitted
+}
+
+/// The goroutine of a task that is about to run, on an M with a P, inside the runtime. One that has not begun gets the body
+/// of the goroutine that died last; None if there is no dead one.
+#[inline]
+pub(crate) fn embody(m: &M, task: *const Task) -> Option<*const G> {
+    // SAFETY: the task came from a queue: it is ours.
+    match unsafe { (*task).g() } {
+        Some(g) => Some(g),
+        None => reincarnate(m, task),
+    }
+}
+
+fn reincarnate(m: &M, task: *const Task) -> Option<*const G> {
+    let g = gfree::get(m)?;
+    // SAFETY: the goroutine is dead and ours; nobody runs on its block. The task is ours and unborn.
+    unsafe {
+        identity::reset((*g).tp.get());
+        Task::embody(task, g);
+        task::recycle(m.p(), task);
+    }
+    Some(g)
+}
+
+/// As [`embody`], on g0: makes a new body if there is no dead one. Not on a goroutine, whose C library would make a malloc
+/// cache for it on the way.
+pub(crate) fn embody_on_g0(m: &M, task: *const Task) -> *const G {
+    embody(m, task).unwrap_or_else(|| {
+        let g = new_body();
+        // SAFETY: both are ours and new.
+        unsafe {
+            Task::embody(task, g);
+            task::recycle(m.p(), task);
+        }
+        g
+    })
+}
+
+/// A stack of the usual size, for which the budget has made sure that there is room.
+#[cold]
+fn new_body() -> *const G {
+    let s = sched();
+    match create(s.stack_size) {
+        Ok(g) => {
+            // SAFETY: `g` was made just now.
+            s.usual_slot.store(unsafe { (*g).slot().usable() }, Ordering::Relaxed);
+            g
+        }
+        Err(e) => {
+            // Address space was promised; the kernel has no memory for its tables or for a thread vector.
+            os::write_stderr(format!("gort: out of memory for a goroutine that was spawned: {e}\n").as_bytes());
+            std::process::abort();
+        }
+    }
+}
+
 /// First frame of every goroutine.
-unsafe extern "C" fn main<F, D>(arg: *mut u8) -> !
+pub(crate) unsafe extern "C" fn main<F, D>(arg: *mut u8) -> !
 where
     F: FnOnce() -> D,
     D: FnOnce(),
 {
-    // SAFETY: `spawn_small` passes the G, which lives in this very stack mapping.
+    // SAFETY: `Unborn::embody` passes the G, which lives in this very stack mapping.
     let g = unsafe { &*arg.cast::<G>() };
     // SAFETY: the resumer set the M; the block in the G lives while the goroutine does; this is its own base.
     unsafe {
@@ -90,74 +177,35 @@ where
         leave(m);
         identity::start();
     }
-    // SAFETY: `spawn_small` wrote an F there, and nobody else reads it.
+    // SAFETY: `Unborn::embody` wrote an F there, and nobody else reads it.
     let f = unsafe { g.closure.get().cast::<F>().read() };
     let done = f();
     // SAFETY: we are on the goroutine, at its end: nothing of the user's runs on it after its destructors.
     unsafe { identity::run_destructors() };
     done();
-    // SAFETY: `spawn_small` stored it by `into_raw`; it is dropped once.
+    // SAFETY: `Unborn::embody` stored it by `into_raw`; it is dropped once.
     drop(unsafe { Arc::from_raw(g.thread.replace(ptr::null())) });
     switch::exit(g)
 }
 
-/// A goroutine to start: a dead one or a new one, counted as alive.
-fn birth(s: &'static Sched, stack: Option<usize>) -> Result<*const G, Error> {
-    // A little less than usual is served by a usual stack.
-    let usual = stack.is_none_or(|n| n <= s.stack_size && n > s.stack_size / 4);
-    // SAFETY: the current goroutine lives.
-    let dead = match unsafe { tls::current_goroutine().as_ref() } {
-        // SAFETY: the M of a running goroutine is set and lives for ever.
-        Some(me) if unsafe { (*me.m.get()).in_runtime.load(Ordering::Relaxed) } == 0 => {
-            let m = enter(me);
-            match m.p() {
-                Some(p) => p.live.store(p.live.load(Ordering::Relaxed) + 1, Ordering::Relaxed),
-                None => {
-                    s.live.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            let dead = if usual { gfree::get(m) } else { None };
-            leave(m);
-            dead
-        }
-        _ => {
-            s.live.fetch_add(1, Ordering::Relaxed);
-            if usual {
-                gfree::get_from_depot()
-            } else {
-                None
-            }
-        }
-    };
-    if let Some(g) = dead {
-        // SAFETY: the goroutine is dead and ours; nobody runs on its block.
-        unsafe { identity::reset((*g).tp.get()) };
-        return Ok(g);
-    }
-    let born = match (usual, stack) {
-        (false, Some(usable)) => create(usable),
-        _ => create(s.stack_size).inspect(|g| {
-            // SAFETY: `g` was made just now.
-            s.usual_slot.store(unsafe { (**g).slot().usable() }, Ordering::Relaxed);
-        }),
-    };
-    born.inspect_err(|_| {
-        s.live.fetch_sub(1, Ordering::Relaxed);
-    })
+/// Bytes of a slot's usable memory that a goroutine with a stack of `usable` bytes takes.
+pub(crate) fn slot_size(usable: usize) -> usize {
+    let layout = identity::layout();
+    let overhead = layout.tcb + layout.below + layout.align + mem::size_of::<G>() + 64 * (COLOURS as usize + 2);
+    // What is too large stays too large: the arena says so.
+    usable.saturating_add(overhead)
 }
 
 /// A new stack with an identity and a G at its top.
 fn create(usable: usize) -> Result<*const G, Error> {
     if let Some(g) = gfree::get_odd(usable) {
-        // SAFETY: as in `birth`.
+        // SAFETY: as in `be_born`.
         unsafe { identity::reset((*g).tp.get()) };
         return Ok(g);
     }
     let layout = identity::layout();
-    let overhead = layout.tcb + layout.below + layout.align + mem::size_of::<G>() + 64 * (COLOURS as usize + 2);
-    // What is too large stays too large: the arena says so.
-    let slot = stack::alloc(usable.saturating_add(overhead))?;
-    // SAFETY: the slot is ours, zero, and large enough for what is put at its top, see `overhead`.
+    let slot = stack::alloc(slot_size(usable))?;
+    // SAFETY: the slot is ours, zero, and large enough for what is put at its top, see `slot_size`.
     unsafe {
         let hi = slot.hi.sub(64 * (slot.index % COLOURS) as usize);
         // Known before it is made, so that a library that is loaded meanwhile fills its variables in.
@@ -165,16 +213,15 @@ fn create(usable: usize) -> Result<*const G, Error> {
         let tp = match identity::create(slot.lo, hi, FIRST_TID + slot.index) {
             Ok(tp) => tp,
             Err(e) => {
-                slot.set_tp(0);
+                slot.clear_tp();
                 stack::release(slot);
                 return Err(e.into());
             }
         };
         debug_assert_eq!(tp, layout.thread_pointer(hi as usize));
-        let at = (tp - layout.below - mem::size_of::<G>()) & !(mem::align_of::<G>() - 1);
-        let g = at as *mut G;
+        let g = G::below(tp).cast_mut();
         g.write(G::goroutine(slot, tp));
-        (*g).own_tls();
+        (*g).own();
         (*g).top.set(g.cast());
         Ok(g)
     }

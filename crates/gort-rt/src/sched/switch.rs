@@ -16,6 +16,8 @@ use crate::sched::global::sched;
 use crate::sched::m::{After, M};
 use crate::sched::p::P;
 use crate::sched::revoke::{enter, leave};
+use crate::sched::spawn;
+use crate::sched::task::Task;
 use crate::sched::wake;
 use core::ptr;
 use core::sync::atomic::Ordering;
@@ -46,6 +48,14 @@ pub(crate) fn yield_now(g: &G) {
     leave(unsafe { &*g.m.get() });
 }
 
+/// As [`yield_now`], for a goroutine that had its turn: behind everybody, not only those on its own P.
+pub(crate) fn give_way(g: &G) {
+    let m = enter(g);
+    swap_out(g, m, After::Preempted(g));
+    // SAFETY: as in `park`.
+    leave(unsafe { &*g.m.get() });
+}
+
 /// Ends the running goroutine for good.
 pub(crate) fn exit(g: &G) -> ! {
     let m = enter(g);
@@ -60,23 +70,26 @@ pub(crate) fn exit(g: &G) -> ! {
 
 /// Leaves `g`, inside the runtime; returns when `g` is resumed, inside the runtime, perhaps on another M.
 fn swap_out(g: &G, m: &'static M, after: After) {
-    let yielding = matches!(after, After::Requeue(_));
+    let yielding = matches!(after, After::Requeue(_) | After::Preempted(_));
     if let Some(p) = m.p() {
         if g.locks.get() == 0 && !chaos::migrate(m) {
             match find::quick(m, p) {
-                Some(next) if !find::is_bound_elsewhere(next, m) => {
-                    m.after.set(after);
-                    // SAFETY: `next` came from a queue, so it is saved, and ours alone; its stack and identity live.
-                    unsafe {
-                        (*next).m.set(m);
-                        m.curg.set(next);
-                        arch::switch(g.sp.as_ptr(), (*next).sp.get(), (*next).tp.get());
+                Some(next) => {
+                    let here = if find::is_bound_elsewhere(next, m) { None } else { spawn::embody(m, next) };
+                    if let Some(next) = here {
+                        m.after.set(after);
+                        // SAFETY: `next` came from a queue, so it is saved, and ours alone; its stack and identity live.
+                        unsafe {
+                            (*next).m.set(m);
+                            m.curg.set(next);
+                            arch::switch(g.sp.as_ptr(), (*next).sp.get(), (*next).tp.get());
+                        }
+                        // SAFETY: whoever resumed g set its M.
+                        finish(unsafe { &*g.m.get() });
+                        return;
                     }
-                    // SAFETY: whoever resumed g set its M.
-                    finish(unsafe { &*g.m.get() });
-                    return;
+                    p.put_next(next); // g0 makes a body for it, or hands it to the M that it is locked to
                 }
-                Some(next) => p.put_next(next), // g0 hands the P to the M that it is locked to
                 None if yielding => return,     // alone: go on
                 None => {}
             }
@@ -94,8 +107,9 @@ fn swap_out(g: &G, m: &'static M, after: After) {
     finish(unsafe { &*g.m.get() });
 }
 
-/// g0: runs `g` on this M until some goroutine comes back to g0.
-pub(crate) fn execute(m: &'static M, g: *const G) {
+/// g0: runs the goroutine of `task` on this M until some goroutine comes back to g0.
+pub(crate) fn execute(m: &'static M, task: *const Task) {
+    let g = spawn::embody_on_g0(m, task);
     // SAFETY: `g` came from a queue or was handed over: saved, alive and ours alone.
     unsafe {
         (*g).m.set(m);
@@ -117,17 +131,27 @@ pub(crate) fn finish(m: &'static M) {
             }
         },
         After::Requeue(g) => requeue(m, g, false),
+        // SAFETY: g is saved and ours.
+        After::Preempted(g) => match m.p() {
+            Some(_) => sched().put_global_one(unsafe { &raw const (*g).task }),
+            None => requeue(m, g, false),
+        },
         After::Dead(g) => gfree::put(m, g),
     }
 }
 
 /// Queues a goroutine that is saved and wants to go on.
 fn requeue(m: &'static M, g: *const G, next: bool) {
+    // SAFETY: `g` is ours and lives.
+    let task = unsafe { &raw const (*g).task };
     match m.p() {
-        Some(p) => p.put_ready(m, g, next),
+        Some(p) => p.put_ready(m, task, next),
         None => {
-            sched().inject(g);
-            wake::wake_idle_p();
+            sched().inject(task);
+            // On g0: this M looks for a P itself next, unless it waits for a goroutine of its own.
+            if !m.locked_g.get().is_null() {
+                wake::wake_idle_p();
+            }
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::sched::global::{sched, Sched};
 use crate::sched::m::M;
 use crate::sched::p::P;
 use crate::sched::revoke::revoke;
+use crate::sched::task;
 use crate::sched::wake;
 use crate::time;
 use core::ffi::c_void;
@@ -58,7 +59,7 @@ extern "C" fn main(_: *mut c_void) -> *mut c_void {
         let events = look(s, now);
         if now - trimmed_at > SECOND {
             trimmed_at = now;
-            gfree::trim();
+            trim();
         }
         if events {
             quiet = 0;
@@ -84,6 +85,12 @@ extern "C" fn main(_: *mut c_void) -> *mut c_void {
     }
 }
 
+/// Gives back what has been kept for reuse and was not needed.
+fn trim() {
+    gfree::trim();
+    task::trim();
+}
+
 fn all_idle(s: &Sched) -> bool {
     s.npidle.load(Ordering::SeqCst) as usize == s.ps.len()
 }
@@ -101,7 +108,7 @@ fn deep_sleep(s: &Sched) {
         if os::futex_wait(&s.sysmon, 1, patience) && s.sysmon.load(Ordering::SeqCst) == 0 {
             return;
         }
-        gfree::trim();
+        trim();
         deadlock::check(s);
     }
 }

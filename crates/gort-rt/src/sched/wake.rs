@@ -9,13 +9,14 @@
 //! injection stack and always wakes an idle P, unless an M is spinning already.
 
 use crate::os;
-use crate::sched::g::{Claim, Ticket, G};
+use crate::sched::g::{Claim, Ticket};
 use crate::sched::global::{sched, Sched};
 use crate::sched::idle;
 use crate::sched::m::M;
 use crate::sched::p::P;
 use crate::sched::revoke::{enter, leave};
 use crate::sched::run;
+use crate::sched::task::Task;
 use crate::tls;
 use core::ptr;
 use core::sync::atomic::Ordering;
@@ -28,15 +29,16 @@ pub(crate) fn wake(ticket: &Ticket) -> bool {
         Claim::Lost => false,
         Claim::Running => true,
         Claim::Owned(g) => {
-            ready(g, true);
+            // SAFETY: the claim made `g` ours, and it lives: it is parked.
+            ready(unsafe { &raw const (*g).task }, true);
             true
         }
     }
 }
 
-/// Makes `g`, which the caller owns, runnable: next on this P, or at its tail, or by injection.
+/// Makes `task`, which the caller owns, runnable: next on this P, or at its tail, or by injection.
 #[inline]
-pub(crate) fn ready(g: *const G, next: bool) {
+pub(crate) fn ready(task: *const Task, next: bool) {
     // SAFETY: the current goroutine lives, and so does its M.
     if let Some(me) = unsafe { tls::current_goroutine().as_ref() } {
         // Inside the runtime already: a signal handler, or an allocator that waits. The P is not ours to touch.
@@ -45,7 +47,7 @@ pub(crate) fn ready(g: *const G, next: bool) {
         if !inside {
             let m = enter(me);
             if let Some(p) = m.p() {
-                p.put_ready(m, g, next);
+                p.put_ready(m, task, next);
                 wake_if_waiting(p);
                 leave(m);
                 return;
@@ -53,7 +55,7 @@ pub(crate) fn ready(g: *const G, next: bool) {
             leave(m);
         }
     }
-    sched().inject(g);
+    sched().inject(task);
     wake_idle_p();
 }
 
@@ -156,10 +158,11 @@ pub(crate) fn hand_off(p: &'static P) {
     wake_timekeeper();
 }
 
-/// Gives the P of `m` to the M that `g` is locked to, and with it `g`.
-pub(crate) fn hand_to_locked(m: &'static M, g: *const G) {
-    // SAFETY: `g` is ours; the M that it is locked to lives for ever and sleeps, or is about to, in `run::wait_for_own`.
-    let target = unsafe { &*(*g).locked_m.get() };
+/// Gives the P of `m` to the M that the goroutine of `task` is locked to, and with it the goroutine.
+pub(crate) fn hand_to_locked(m: &'static M, task: *const Task) {
+    // SAFETY: the task is ours, and one that is locked has begun; the M that it is locked to lives for ever and sleeps, or
+    // is about to, in `run::wait_for_own`.
+    let target = unsafe { &*(*(*task).g().expect("it has begun")).locked_m.get() };
     let p = idle::detach_p(m).expect("goroutines are found by Ms that hold a P");
     if m.spinning.replace(false) {
         sched().nmspinning.fetch_sub(1, Ordering::SeqCst);

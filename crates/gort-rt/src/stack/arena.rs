@@ -24,7 +24,7 @@
 //! `guarded` says that it still has none. Free lists are last in, first out, for the page tables' and caches' sake.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
 use super::error::AllocError;
 use super::guard::Guards;
@@ -54,18 +54,22 @@ const MAX_CHUNKS: usize = 8192;
 const MAX_SLOTS: u32 = 1 << 29;
 
 /// What is known of a slot besides its address. All zero before the first use.
-#[repr(C, align(64))]
+#[repr(C)]
 pub(super) struct Side {
     wait: AtomicU64,
     /// The chunk that the slot is of. Written before the slot is first handed out, constant after that.
     chunk: AtomicPtr<Chunk>,
     /// The next free slot of the class, while this one is free. Under the class's lock.
     next: AtomicPtr<Side>,
-    /// Whether the guard is in place. Only the slot's holder looks.
-    guarded: AtomicBool,
-    /// The thread pointer of the identity at the slot's top; 0 while there is none.
+    /// The thread pointer of the identity at the slot's top; [`UNGUARDED`] until the guard is in place, [`BARE`] while
+    /// there is no identity.
     pub(super) tp: AtomicUsize,
 }
+
+/// See [`Side::tp`].
+const UNGUARDED: usize = 0;
+/// See [`Side::tp`].
+pub(super) const BARE: usize = 1;
 
 /// A run of equal slots. Constant but for `used`.
 #[repr(C, align(64))]
@@ -166,13 +170,13 @@ impl Arena {
     pub(super) fn alloc(&'static self, usable: usize) -> Result<Slot, AllocError> {
         let shift = shift_for(usable)?;
         let slot = self.take(shift)?;
-        if !slot.side.guarded.load(Relaxed) {
+        if slot.side.tp.load(Relaxed) == UNGUARDED {
             // SAFETY: the guard's range is the low end of a slot that `take` gave to us alone, and that is unused.
             if let Err(error) = unsafe { self.guards.install(slot.lo.wrapping_sub(GUARD)) } {
                 self.put(shift, slot.side);
                 return Err(error);
             }
-            slot.side.guarded.store(true, Relaxed);
+            slot.side.tp.store(BARE, Relaxed);
             valgrind::stack_register(slot.lo, slot.hi);
         }
         Ok(slot)
@@ -193,6 +197,20 @@ impl Arena {
         // SAFETY: every slot that was handed out has its chunk noted, and chunks are never unmapped.
         let chunk = unsafe { &*slot.side.chunk.load(Relaxed) };
         self.put(chunk.shift, slot.side);
+    }
+
+    /// See [`super::ensure`].
+    pub(super) fn ensure(&'static self, usable: usize, stacks: usize) -> Result<usize, AllocError> {
+        let shift = shift_for(usable)?;
+        let guards = self.guards.capacity(stacks)?;
+        let _supply = self.class(shift).lock();
+        loop {
+            let room: usize = self.chunks().filter(|c| c.shift == shift).map(|c| c.count as usize).sum();
+            if room >= stacks {
+                return Ok(room.min(guards));
+            }
+            self.grow(shift)?;
+        }
     }
 
     /// See [`super::find`].
@@ -235,7 +253,14 @@ impl Arena {
         }
         let chunk = match supply.fresh {
             Some(chunk) if chunk.used.load(Relaxed) < chunk.count => chunk,
-            _ => *supply.fresh.insert(self.grow(shift)?),
+            _ => {
+                let reserved = self.chunks().find(|c| c.shift == shift && c.used.load(Relaxed) < c.count);
+                let chunk = match reserved {
+                    Some(chunk) => chunk,
+                    None => self.grow(shift)?,
+                };
+                *supply.fresh.insert(chunk)
+            }
         };
         let n = chunk.used.load(Relaxed);
         chunk.side(n).chunk.store((&raw const *chunk).cast_mut(), Relaxed);
@@ -314,7 +339,7 @@ fn map_chunk(bytes: usize, shift: u32, first_index: u32) -> Result<&'static Chun
     }
 }
 
-const _: () = assert!(align_of::<Chunk>() == align_of::<Side>());
+const _: () = assert!(size_of::<Chunk>() % align_of::<Side>() == 0);
 
 /// Reserves `bytes` from a multiple of [`CHUNK_ALIGN`] on.
 fn reserve_aligned(bytes: usize) -> Result<*mut u8, i32> {

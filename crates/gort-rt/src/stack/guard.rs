@@ -139,6 +139,15 @@ impl Guards {
         result
     }
 
+    /// For how many stacks there may be guards, at least `stacks`.
+    pub(super) fn capacity(&self, stacks: usize) -> Result<usize, AllocError> {
+        if self.kind() == Guard::Markers {
+            return Ok(usize::MAX);
+        }
+        self.check_limit(stacks.saturating_sub(1))?;
+        Ok(self.allowed.load(Relaxed))
+    }
+
     /// Whether there may be one more than `guards` guards by `mprotect`.
     fn check_limit(&self, guards: usize) -> Result<(), AllocError> {
         if guards < self.allowed.load(Relaxed) {

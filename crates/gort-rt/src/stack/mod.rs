@@ -79,9 +79,14 @@ impl Slot {
         self.hi as usize - self.lo as usize
     }
 
-    /// Notes that an identity with this thread pointer is at the slot's top, 0: none any more. See [`for_each_tp`].
+    /// Notes that an identity with this thread pointer is at the slot's top. See [`for_each_tp`].
     pub(crate) fn set_tp(&self, tp: usize) {
         self.side.tp.store(tp, Ordering::Release);
+    }
+
+    /// Notes that there is no identity any more.
+    pub(crate) fn clear_tp(&self) {
+        self.set_tp(arena::BARE);
     }
 }
 
@@ -98,6 +103,13 @@ pub(crate) fn guard_kind() -> Guard {
 /// A stack with at least `usable` bytes between `lo` and `hi`; 0 gives the smallest there is. The memory is zero.
 pub(crate) fn alloc(usable: usize) -> Result<Slot, AllocError> {
     ARENA.alloc(usable)
+}
+
+/// Makes room for `stacks` stacks of `usable` bytes in all, those that exist included. Returns for how many there is room.
+///
+/// Reserves address space only; what can still fail later is memory.
+pub(crate) fn ensure(usable: usize, stacks: usize) -> Result<usize, AllocError> {
+    ARENA.ensure(usable, stacks)
 }
 
 /// Gives a slot's memory back to the kernel, and the slot to the next [`alloc`] of its size.
@@ -121,11 +133,20 @@ pub(crate) fn for_each_slot(f: &mut dyn FnMut(&Slot)) {
     ARENA.for_each_slot(f);
 }
 
+/// The thread pointer of the identity on the stack that a wait word belongs to.
+pub(crate) fn tp_of(wait: &'static AtomicU64) -> usize {
+    // SAFETY: wait words are handed out by `Slot` only, and are the first field of the slot's side record, which is never
+    // unmapped.
+    unsafe { (*(&raw const *wait).cast::<Side>()).tp.load(Ordering::Acquire) }
+}
+
 /// Calls `f` with the thread pointer of every identity on a stack.
 pub(crate) fn for_each_tp(f: &mut dyn FnMut(usize)) {
-    for_each_slot(&mut |slot| match slot.side.tp.load(Ordering::Acquire) {
-        0 => {}
-        tp => f(tp),
+    for_each_slot(&mut |slot| {
+        let tp = slot.side.tp.load(Ordering::Acquire);
+        if tp > arena::BARE {
+            f(tp);
+        }
     });
 }
 

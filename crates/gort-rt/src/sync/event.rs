@@ -5,41 +5,41 @@
 //!     │                   ▲
 //!     │ wait              │ set: wakes the waiter
 //!     ▼                   │
-//!   KERNEL or a ticket ───┘
+//!   KERNEL or a number ───┘
 //! ```
 //!
 //! The waiter announces itself by a compare-and-swap from EMPTY; `set` is a swap. Whichever comes second sees the other:
-//! a waiter that fails finds SET, and a setter that swaps out an announcement wakes its author. After its swap (or, for a
-//! kernel thread, after the store to `word`) the setter does not touch the event any more, so a woken waiter may free it.
+//! a waiter that fails finds SET, and a setter that swaps out an announcement wakes its author. A kernel thread may see SET,
+//! return and free the event as soon as the swap is done; a goroutine waits until its ticket is claimed. The setter touches
+//! the event accordingly.
 
 use crate::os;
 use crate::sched;
 use crate::sched::g::{Ticket, G};
-use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::cell::Cell;
+use core::ptr;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-const EMPTY: usize = 0;
-const SET: usize = 1;
-const KERNEL: usize = 2;
-const GOROUTINE: usize = 3;
+const EMPTY: u64 = 0;
+const SET: u64 = 1;
+const KERNEL: u64 = 2;
 
 /// See the module's head.
 pub(crate) struct Event {
-    state: AtomicUsize,
-    /// What a kernel thread sleeps on.
-    word: AtomicU32,
-    /// The waiting goroutine's; written before the state says GOROUTINE, by the one waiter there is.
-    ticket: UnsafeCell<Option<Ticket>>,
+    /// EMPTY, SET, KERNEL or the number of a goroutine's wait, which is 4 or more.
+    state: AtomicU64,
+    /// The goroutine that waits; written before its number is in `state`, by the one waiter there is.
+    waiter: Cell<*const G>,
 }
 
-// SAFETY: `ticket` is written by the single waiter before its release of GOROUTINE and read by the setter after acquiring.
+// SAFETY: `waiter` is written by the single waiter before it releases its number, and read by the setter after acquiring.
 unsafe impl Sync for Event {}
 // SAFETY: nothing in it belongs to a thread.
 unsafe impl Send for Event {}
 
 impl Event {
     pub(crate) const fn new() -> Event {
-        Event { state: AtomicUsize::new(EMPTY), word: AtomicU32::new(0), ticket: UnsafeCell::new(None) }
+        Event { state: AtomicU64::new(EMPTY), waiter: Cell::new(ptr::null()) }
     }
 
     /// Whether the event has happened.
@@ -47,24 +47,34 @@ impl Event {
         self.state.load(Ordering::Acquire) == SET
     }
 
+    /// The half of the state in which all values that the event itself gives it differ: what a kernel thread sleeps on.
+    fn word(this: *const Event) -> *const AtomicU32 {
+        const LOW: usize = if cfg!(target_endian = "little") { 0 } else { 1 };
+        // The state comes at an address that is a multiple of 8, whatever the order of fields.
+        // SAFETY: `this` is not read, only offset within the event.
+        unsafe { (&raw const (*this).state).cast::<AtomicU32>().add(LOW) }
+    }
+
     /// The event happens. Wakes the waiter.
     ///
     /// # Safety
     /// `this` is valid at the call. It may be freed by the waiter before this function returns.
     pub(crate) unsafe fn set(this: *const Event) {
-        // SAFETY: valid until the waiter can know of the event, see each arm.
-        let event = unsafe { &*this };
-        // AcqRel: release what the setter did; acquire the ticket.
-        match event.state.swap(SET, Ordering::AcqRel) {
+        let word = Event::word(this);
+        // SAFETY: valid until the waiter can know of the event: a kernel thread knows from the swap on, and its word is
+        // only named after that, not read; a goroutine stays until its ticket is claimed.
+        // AcqRel: release what the setter did; acquire the waiter.
+        match unsafe { (*this).state.swap(SET, Ordering::AcqRel) } {
             EMPTY | SET => {}
             KERNEL => {
-                let word = &raw const event.word;
-                event.word.store(1, Ordering::Release); // the waiter may return, and free the event, from here on
                 os::futex_wake(word, 1);
             }
-            _ => {
-                // SAFETY: GOROUTINE was published after the ticket; the waiter stays until its ticket is claimed.
-                let ticket = unsafe { (*event.ticket.get()).expect("published with the state") };
+            seq => {
+                // SAFETY: the number was published after the waiter, which lives: it waits.
+                let ticket = unsafe {
+                    let g = (*this).waiter.get();
+                    Ticket::of((*g).wait, seq)
+                };
                 sched::wake::wake(&ticket);
             }
         }
@@ -83,14 +93,13 @@ impl Event {
 
     fn wait_on_goroutine(&self, g: &G) {
         let ticket = g.arm();
-        // SAFETY: the setter reads it only after the state says GOROUTINE.
-        unsafe { *self.ticket.get() = Some(ticket) };
-        match self.state.compare_exchange(EMPTY, GOROUTINE, Ordering::AcqRel, Ordering::Acquire) {
+        self.waiter.set(g);
+        match self.state.compare_exchange(EMPTY, ticket.seq(), Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => {
                 sched::park(g);
             }
             Err(_) => {
-                g.disarm(); // nobody knows the ticket
+                g.disarm(); // set meanwhile; nobody knows the ticket
             }
         }
     }
@@ -100,9 +109,10 @@ impl Event {
             return;
         }
         let _blocked = sched::deadlock::Blocked::here();
-        while self.word.load(Ordering::Acquire) == 0 {
-            os::futex_wait(&self.word, 0, None);
+        // SAFETY: the event lives while we wait on it.
+        let word = unsafe { &*Event::word(self) };
+        while !self.is_set() {
+            os::futex_wait(word, KERNEL as u32, None);
         }
     }
 }
-

@@ -178,7 +178,8 @@ pub(crate) fn wake(word: usize, n: u32, bits: u32) -> u32 {
             match ticket.claim(false) {
                 Claim::Lost => continue, // its timer was first
                 Claim::Running => {}
-                Claim::Owned(g) => runnable.push(g),
+                // SAFETY: the claim made `g` ours, and it lives.
+                Claim::Owned(g) => runnable.push(unsafe { &raw const (*g).task }),
             }
             woken += 1;
             if woken == n {
@@ -188,8 +189,8 @@ pub(crate) fn wake(word: usize, n: u32, bits: u32) -> u32 {
     }
     bucket.waiters.fetch_sub(taken, Ordering::Relaxed);
     let one = runnable.len == 1;
-    while let Some(g) = runnable.pop() {
-        wake::ready(g, one);
+    while let Some(task) = runnable.pop() {
+        wake::ready(task, one);
     }
     woken
 }

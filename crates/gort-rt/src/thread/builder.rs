@@ -6,8 +6,13 @@ use super::scope::Data;
 use crate::sched::spawn::spawn as spawn_raw;
 use crate::sync::event::Event;
 use std::io;
+use std::mem;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
+
+/// Closures above this size, in bytes, travel in a box. Each layer between here and the goroutine's first frame may copy
+/// the closure, and without optimisation does: a few copies of a large one would overflow a usual stack.
+const LARGEST_CLOSURE: usize = 4 << 10;
 
 /// How to make a goroutine; the counterpart of [`std::thread::Builder`].
 ///
@@ -66,11 +71,25 @@ impl Builder {
         F: FnOnce() -> T + Send,
         T: Send,
     {
+        if mem::size_of::<F>() > LARGEST_CLOSURE {
+            let f = Box::new(f);
+            // SAFETY: the same contract.
+            return unsafe { self.spawn_small(f, scope) };
+        }
+        // SAFETY: the same contract.
+        unsafe { self.spawn_small(f, scope) }
+    }
+
+    unsafe fn spawn_small<F, T>(self, f: F, scope: Option<Arc<Data>>) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+    {
         if let Some(name) = &self.name {
             assert!(!name.as_bytes().contains(&0), "a goroutine's name may not contain a zero byte");
         }
         let thread = Thread::new(self.name);
-        let packet = Arc::new(Packet::new(scope.clone()));
+        let packet = Arc::new(Packet::new(thread.clone(), scope.clone()));
         let theirs = packet.clone();
         let main = move || {
             let result = catch_unwind(AssertUnwindSafe(f));
@@ -87,8 +106,8 @@ impl Builder {
             }
         };
         // SAFETY: the caller's promise; `main` does not unwind, because the only user code in it is caught.
-        unsafe { spawn_raw(thread.inner.clone(), self.stack_size, main)? };
-        Ok(JoinHandle { packet, thread })
+        unsafe { spawn_raw(thread.inner, self.stack_size, main)? };
+        Ok(JoinHandle { packet })
     }
 }
 

@@ -1,13 +1,12 @@
 //! Handles: who runs.
 
-use crate::sched::g::{Ticket, G};
+use crate::sched::g::Ticket;
 use crate::tls;
 use core::cell::{Cell, OnceCell};
 use core::fmt;
 use core::mem::ManuallyDrop;
 use core::num::NonZeroU64;
-use core::ptr;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 /// The number of a goroutine, or of a thread that asked for [`current`]. Never used twice in a process.
@@ -46,18 +45,15 @@ pub(crate) struct Inner {
     id: ThreadId,
     name: Option<Box<str>>,
     /// The park token; see `thread::park`.
-    pub(super) token: AtomicUsize,
-    /// What a kernel thread sleeps on while it parks.
-    pub(super) word: AtomicU32,
-    /// The goroutine and its wait word; null for other threads. Written before the goroutine first runs.
-    g: Cell<*const G>,
+    pub(super) token: AtomicU64,
+    /// The wait word of the goroutine; none for other threads. Written before the goroutine first runs.
     wait: Cell<Option<&'static AtomicU64>>,
 }
 
-// SAFETY: `g` and `wait` are written once, before the handle is shared with the goroutine or anybody else who may unpark
+// SAFETY: `wait` is written once, before the handle is shared with the goroutine or anybody else who may unpark
 // it (the spawner publishes it through the run queue).
 unsafe impl Sync for Inner {}
-// SAFETY: nothing in it belongs to a thread; `g` is a name.
+// SAFETY: nothing in it belongs to a thread.
 unsafe impl Send for Inner {}
 
 impl Inner {
@@ -65,25 +61,22 @@ impl Inner {
         Inner {
             id: ThreadId::new(),
             name: name.map(String::into_boxed_str),
-            token: AtomicUsize::new(0),
-            word: AtomicU32::new(0),
-            g: Cell::new(ptr::null()),
+            token: AtomicU64::new(0),
             wait: Cell::new(None),
         }
     }
 
-    /// Says whose handle this is.
+    /// Says whose handle this is, by the wait word.
     ///
     /// # Safety
     /// Once, before anybody else holds the handle.
-    pub(crate) unsafe fn bind(&self, g: *const G, wait: &'static AtomicU64) {
-        self.g.set(g);
+    pub(crate) unsafe fn bind(&self, wait: &'static AtomicU64) {
         self.wait.set(Some(wait));
     }
 
     /// The ticket of the wait numbered `seq` of this handle's goroutine.
     pub(super) fn ticket(&self, seq: u64) -> Option<Ticket> {
-        self.wait.get().map(|wait| Ticket::of(self.g.get(), wait, seq))
+        self.wait.get().map(|wait| Ticket::of(wait, seq))
     }
 
     pub(crate) fn id(&self) -> u64 {

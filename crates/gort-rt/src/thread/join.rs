@@ -15,6 +15,7 @@ pub(super) struct Packet<T> {
     pub(super) ended: Event,
     /// The scope that wants to know of a panic nobody has seen.
     scope: Option<Arc<Data>>,
+    thread: Thread,
 }
 
 // SAFETY: the goroutine writes `result` before it sets `ended`; the one who joins reads it after. A T travels from the
@@ -24,8 +25,8 @@ unsafe impl<T: Send> Sync for Packet<T> {}
 unsafe impl<T: Send> Send for Packet<T> {}
 
 impl<T> Packet<T> {
-    pub(super) fn new(scope: Option<Arc<Data>>) -> Packet<T> {
-        Packet { result: UnsafeCell::new(None), ended: Event::new(), scope }
+    pub(super) fn new(thread: Thread, scope: Option<Arc<Data>>) -> Packet<T> {
+        Packet { result: UnsafeCell::new(None), ended: Event::new(), scope, thread }
     }
 
     /// Waits for the goroutine's end and takes its result.
@@ -50,13 +51,12 @@ impl<T> Drop for Packet<T> {
 /// The right to join a goroutine; the counterpart of [`std::thread::JoinHandle`]. Dropping it lets the goroutine run on.
 pub struct JoinHandle<T> {
     pub(super) packet: Arc<Packet<T>>,
-    pub(super) thread: Thread,
 }
 
 impl<T> JoinHandle<T> {
     /// The handle of the goroutine.
     pub fn thread(&self) -> &Thread {
-        &self.thread
+        &self.packet.thread
     }
 
     /// Waits for the goroutine to end, thread-local destructors included. Any thread may call it.
@@ -76,6 +76,6 @@ impl<T> JoinHandle<T> {
 
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinHandle").field("thread", &self.thread).finish_non_exhaustive()
+        f.debug_struct("JoinHandle").field("thread", self.thread()).finish_non_exhaustive()
     }
 }

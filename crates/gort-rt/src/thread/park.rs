@@ -20,12 +20,12 @@ use crate::sched::deadlock::Blocked;
 use crate::sched::g::G;
 use crate::sched::{self, wake};
 use crate::time;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-const EMPTY: usize = 0;
-const TOKEN: usize = 1;
-const KERNEL: usize = 2;
+const EMPTY: u64 = 0;
+const TOKEN: u64 = 1;
+const KERNEL: u64 = 2;
 
 /// Waits until somebody calls [`super::Thread::unpark`] on the caller's handle; returns at once if somebody has since the
 /// last park. May return for no reason, as [`std::thread::park`] may.
@@ -71,12 +71,18 @@ fn on_goroutine(inner: &Inner, g: &G, deadline: Option<u64>) {
 }
 
 fn on_thread(inner: &Inner, deadline: Option<u64>) {
-    inner.word.store(0, Ordering::Relaxed);
     if inner.token.compare_exchange(EMPTY, KERNEL, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
         let _blocked = deadline.is_none().then(Blocked::here);
-        os::futex_wait(&inner.word, 0, deadline);
+        os::futex_wait(word(inner), KERNEL as u32, deadline);
     }
     inner.token.swap(EMPTY, Ordering::Acquire);
+}
+
+/// The half of the token word in which EMPTY, TOKEN and KERNEL differ: what a kernel thread sleeps on.
+fn word(inner: &Inner) -> &AtomicU32 {
+    const LOW: usize = if cfg!(target_endian = "little") { 0 } else { 1 };
+    // SAFETY: a u64 holds two u32 at addresses that suit them; the kernel only reads and compares this one.
+    unsafe { &*(&raw const inner.token).cast::<AtomicU32>().add(LOW) }
 }
 
 /// See [`super::Thread::unpark`].
@@ -85,11 +91,10 @@ pub(super) fn unpark(inner: &Inner) {
     match inner.token.swap(TOKEN, Ordering::AcqRel) {
         EMPTY | TOKEN => {}
         KERNEL => {
-            inner.word.store(1, Ordering::Release);
-            os::futex_wake(&inner.word, 1);
+            os::futex_wake(word(inner), 1);
         }
         seq => {
-            if let Some(ticket) = inner.ticket(seq as u64) {
+            if let Some(ticket) = inner.ticket(seq) {
                 wake::wake(&ticket);
             }
         }

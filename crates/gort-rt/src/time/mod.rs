@@ -6,7 +6,10 @@
 //! one who was woken early counts the stale entry, and whoever adds to a heap that is mostly stale sweeps it.
 //!
 //! Any P runs what is due in any heap, at every sixteenth switch and when it runs out of work; while all Ps are idle one M,
-//! the timekeeper, sleeps until the earliest deadline. Nothing allocates under a lock.
+//! the timekeeper, sleeps until the earliest deadline. Nothing allocates under
+//! a lock, or by the global allocator, which may itself wait.
+
+mod array;
 
 use crate::os;
 use crate::sched::g::{Claim, Ticket, G};
@@ -15,6 +18,7 @@ use crate::sched::m::M;
 use crate::sched::p::P;
 use crate::sched::wake;
 use crate::sync::rawmutex::RawMutex;
+use array::Array;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 #[derive(Clone, Copy)]
@@ -25,7 +29,7 @@ struct Entry {
 
 /// One heap of timers. See the module's head.
 pub(crate) struct Shard {
-    heap: RawMutex<Vec<Entry>>,
+    heap: RawMutex<Array<Entry>>,
     /// The earliest deadline; `u64::MAX` when there is none.
     next: AtomicU64,
     /// Entries whose wait ended otherwise, roughly.
@@ -39,11 +43,11 @@ const FANOUT: usize = 4;
 
 impl Shard {
     pub(crate) const fn new() -> Shard {
-        Shard { heap: RawMutex::new(Vec::new()), next: AtomicU64::new(u64::MAX), stale: AtomicU32::new(0) }
+        Shard { heap: RawMutex::new(Array::new()), next: AtomicU64::new(u64::MAX), stale: AtomicU32::new(0) }
     }
 
     fn add(&self, entry: Entry) {
-        let mut spare: Vec<Entry> = Vec::new();
+        let mut spare = Array::new();
         loop {
             let mut heap = self.heap.lock();
             if self.stale.load(Ordering::Relaxed) > SWEEP_FROM
@@ -53,14 +57,14 @@ impl Shard {
                 heapify(&mut heap);
                 self.stale.store(0, Ordering::Relaxed);
             }
-            if heap.len() == heap.capacity() {
+            if heap.is_full() {
                 if spare.capacity() <= heap.len() {
                     let want = (heap.len() * 2).max(64);
                     drop(heap);
-                    spare = Vec::with_capacity(want); // not under the lock: the allocator may wait
+                    spare = Array::with_capacity(want); // not under the lock
                     continue;
                 }
-                spare.append(&mut heap);
+                spare.take_all(&mut heap);
                 core::mem::swap(&mut *heap, &mut spare); // the old memory is freed after the lock
             }
             heap.push(entry);
@@ -172,7 +176,8 @@ fn run_due_now(s: &Sched, p: &P, m: &M) -> bool {
                 match ticket.claim(true) {
                     Claim::Owned(g) => {
                         any = true;
-                        p.put_ready(m, g, false);
+                        // SAFETY: the claim made `g` ours, and it lives.
+                        p.put_ready(m, unsafe { &raw const (*g).task }, false);
                     }
                     Claim::Running => {}
                     Claim::Lost => {
