@@ -3,9 +3,5 @@
 fn main() {
     println!("cargo:rerun-if-changed=c/bench.c");
     println!("cargo:rerun-if-changed=c/bench.h");
-    cc::Build::new()
-        .file("c/bench.c")
-        .opt_level(2)
-        .warnings(true)
-        .compile("gort_bench_c");
+    cc::Build::new().file("c/bench.c").opt_level(2).warnings(true).compile("gort_bench_c");
 }

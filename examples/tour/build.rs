@@ -4,10 +4,5 @@ fn main() {
     println!("cargo::rerun-if-changed=c/pump.c");
     println!("cargo::rerun-if-changed=c/pump.h");
     println!("cargo::rustc-link-lib=pthread");
-    cc::Build::new()
-        .file("c/pump.c")
-        .include("c")
-        .flag("-pthread")
-        .warnings(true)
-        .compile("pump");
+    cc::Build::new().file("c/pump.c").include("c").flag("-pthread").warnings(true).compile("pump");
 }

@@ -85,6 +85,26 @@ fn a_wake_on_another_word_wakes_nobody() {
     });
 }
 
+/// Enough words that some share a bucket of the runtime's table with the one that is waited for.
+#[test]
+fn a_word_in_the_same_bucket_is_another_word() {
+    let words: Vec<AtomicU32> = (0..300_000).map(|_| AtomicU32::new(0)).collect();
+    let arrived = AtomicBool::new(false);
+    thread::scope(|s| {
+        let waiter = s.spawn(|| {
+            arrived.store(true, SeqCst);
+            futex_wait(&words[0], 0, None)
+        });
+        assert!(eventually(LONG, || arrived.load(SeqCst)));
+        for _ in 0..2 {
+            assert_eq!(words[1..].iter().map(|word| futex_wake(word, 1)).sum::<usize>(), 0);
+        }
+        assert!(!waiter.is_finished());
+        assert!(eventually(LONG, || futex_wake(&words[0], 1) == 1));
+        assert_eq!(waiter.join().unwrap(), 0);
+    });
+}
+
 #[test]
 fn the_futex_call_says_what_happened() {
     everywhere(|| {

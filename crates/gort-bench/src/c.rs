@@ -43,9 +43,6 @@ pub fn callback_first(cb: Callback, pairs: u64) -> f64 {
     let mut status = 0;
     // SAFETY: as in `callback_bound`; `status` is a live local that the C function writes only before it returns.
     let ns = unsafe { bench_callback_first(cb, pairs, &mut status) };
-    assert_eq!(
-        status, 0,
-        "bench_callback_first failed (-1 thread, -2 sum, -3 memory)"
-    );
+    assert_eq!(status, 0, "bench_callback_first failed (-1 thread, -2 sum, -3 memory)");
     ns
 }

@@ -49,11 +49,9 @@ fn main() -> ExitCode {
         }
         Some("run") => options(&args[1..]).map(|options| run::run(&options)),
         Some("one") => one(&args[1..]).map(|()| true),
-        _ => Err(
-            "usage: gort-bench list | run [--procs N[,N]] [--rounds R] [--peers [LIST]] \
+        _ => Err("usage: gort-bench list | run [--procs N[,N]] [--rounds R] [--peers [LIST]] \
                   [--runtimes LIST] [--json] [ROW...]"
-                .into(),
-        ),
+            .into()),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -75,13 +73,8 @@ fn list() {
 
 /// Reads the arguments of `run`.
 fn options(args: &[String]) -> Result<Options, String> {
-    let mut options = Options {
-        procs: vec![1, 2],
-        rounds: 5,
-        runtimes: vec![RUNTIMES[0]],
-        json: false,
-        rows: Vec::new(),
-    };
+    let mut options =
+        Options { procs: vec![1, 2], rounds: 5, runtimes: vec![RUNTIMES[0]], json: false, rows: Vec::new() };
     let mut args = args.iter().peekable();
     while let Some(arg) = args.next() {
         let (flag, inline) = match arg.split_once('=') {
@@ -116,9 +109,7 @@ fn options(args: &[String]) -> Result<Options, String> {
                     },
                 };
                 options.runtimes = vec![RUNTIMES[0]];
-                options
-                    .runtimes
-                    .extend(list.into_iter().filter(|name| *name != RUNTIMES[0]));
+                options.runtimes.extend(list.into_iter().filter(|name| *name != RUNTIMES[0]));
             }
             flag if flag.starts_with('-') => return Err(format!("unknown flag {flag}")),
             name => options.rows.push(row(name)?),
@@ -166,18 +157,10 @@ fn one(args: &[String]) -> Result<(), String> {
     };
     for (i, (figure, unit)) in row.figures.iter().enumerate() {
         let outcome = match &measured {
-            Ok(values) => Outcome::Value {
-                value: values[i],
-                unit: (*unit).to_owned(),
-            },
+            Ok(values) => Outcome::Value { value: values[i], unit: (*unit).to_owned() },
             Err(why) => Outcome::NotRun(format!("{runtime}: {why}")),
         };
-        let record = Record {
-            row: (*figure).to_owned(),
-            runtime: runtime.clone(),
-            procs,
-            outcome,
-        };
+        let record = Record { row: (*figure).to_owned(), runtime: runtime.clone(), procs, outcome };
         println!("{}", record.to_json());
     }
     Ok(())

@@ -12,10 +12,7 @@ pub fn scale() -> f64 {
         return 1.0;
     };
     let scale: f64 = text.parse().expect("GORT_BENCH_SCALE is a number");
-    assert!(
-        scale > 0.0 && scale <= 1.0,
-        "GORT_BENCH_SCALE is above 0 and at most 1"
-    );
+    assert!(scale > 0.0 && scale <= 1.0, "GORT_BENCH_SCALE is above 0 and at most 1");
     scale
 }
 

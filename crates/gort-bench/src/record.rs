@@ -37,12 +37,8 @@ pub struct Record {
 impl Record {
     /// The record as one JSON object without a line end.
     pub fn to_json(&self) -> String {
-        let mut s = format!(
-            "{{\"row\":{},\"runtime\":{},\"procs\":{},",
-            quote(&self.row),
-            quote(&self.runtime),
-            self.procs
-        );
+        let mut s =
+            format!("{{\"row\":{},\"runtime\":{},\"procs\":{},", quote(&self.row), quote(&self.runtime), self.procs);
         let tail = match &self.outcome {
             Outcome::Value { value, unit } => {
                 format!("\"value\":{value:.3},\"unit\":{}}}", quote(unit))
@@ -57,28 +53,15 @@ impl Record {
     /// Reads what [`Record::to_json`] writes. `None` if the line is not such an object.
     pub fn from_json(line: &str) -> Option<Record> {
         let fields = fields(line)?;
-        let get = |key: &str| {
-            fields
-                .iter()
-                .find(|(k, _)| k == key)
-                .map(|(_, v)| v.clone())
-        };
+        let get = |key: &str| fields.iter().find(|(k, _)| k == key).map(|(_, v)| v.clone());
         let outcome = if let Some(value) = get("value") {
-            Outcome::Value {
-                value: value.parse().ok()?,
-                unit: get("unit")?,
-            }
+            Outcome::Value { value: value.parse().ok()?, unit: get("unit")? }
         } else if let Some(why) = get("na") {
             Outcome::NotRun(why)
         } else {
             Outcome::Failed(get("error")?)
         };
-        Some(Record {
-            row: get("row")?,
-            runtime: get("runtime")?,
-            procs: get("procs")?.parse().ok()?,
-            outcome,
-        })
+        Some(Record { row: get("row")?, runtime: get("runtime")?, procs: get("procs")?.parse().ok()?, outcome })
     }
 }
 
@@ -150,21 +133,13 @@ mod tests {
     use super::*;
 
     fn round_trip(outcome: Outcome) {
-        let record = Record {
-            row: "yield".into(),
-            runtime: "gort".into(),
-            procs: 2,
-            outcome,
-        };
+        let record = Record { row: "yield".into(), runtime: "gort".into(), procs: 2, outcome };
         assert_eq!(Record::from_json(&record.to_json()), Some(record));
     }
 
     #[test]
     fn every_outcome_survives_a_round_trip() {
-        round_trip(Outcome::Value {
-            value: 12.5,
-            unit: "ns".into(),
-        });
+        round_trip(Outcome::Value { value: 12.5, unit: "ns".into() });
         round_trip(Outcome::NotRun("go: \"not\" installed\n\\".into()));
         round_trip(Outcome::Failed(String::new()));
     }

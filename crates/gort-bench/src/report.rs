@@ -21,11 +21,7 @@ pub fn table(summaries: &[Summary], runtimes: &[&str]) {
     for group in summaries.chunks(runtimes.len()) {
         let first = &group[0];
         let base = value(&first.outcome);
-        let mut line = vec![
-            first.figure.to_owned(),
-            first.procs.to_string(),
-            first.unit.to_owned(),
-        ];
+        let mut line = vec![first.figure.to_owned(), first.procs.to_string(), first.unit.to_owned()];
         for (i, summary) in group.iter().enumerate() {
             line.push(cell(&summary.outcome));
             if i > 0 {
@@ -56,8 +52,7 @@ fn notes(summaries: &[Summary]) -> Vec<String> {
             None => notes.push((reason, vec![s.figure])),
         }
     }
-    let line =
-        |(reason, figures): &(String, Vec<&str>)| format!("{reason}: {}", figures.join(", "));
+    let line = |(reason, figures): &(String, Vec<&str>)| format!("{reason}: {}", figures.join(", "));
     notes.iter().map(line).collect()
 }
 
@@ -111,13 +106,7 @@ mod tests {
     use super::*;
 
     fn summary(figure: &'static str, procs: usize, outcome: Outcome) -> Summary {
-        Summary {
-            figure,
-            unit: "ns",
-            runtime: "may",
-            procs,
-            outcome,
-        }
+        Summary { figure, unit: "ns", runtime: "may", procs, outcome }
     }
 
     #[test]
@@ -129,12 +118,6 @@ mod tests {
             summary("b", 1, none()),
             summary("b", 2, Outcome::Failed("signal: 11".into())),
         ];
-        assert_eq!(
-            notes(&list),
-            [
-                "- may: no such row: a, b",
-                "FAILED may, procs 2: signal: 11: b"
-            ]
-        );
+        assert_eq!(notes(&list), ["- may: no such row: a, b", "FAILED may, procs 2: signal: 11: b"]);
     }
 }

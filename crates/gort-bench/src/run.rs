@@ -30,11 +30,7 @@ pub struct Summary {
 
 /// Runs everything and prints it. Returns whether nothing failed; a row that a runtime does not have is no failure.
 pub fn run(options: &Options) -> bool {
-    let go = if options.runtimes.contains(&"go") {
-        go::build()
-    } else {
-        Err("go: not asked for".to_owned())
-    };
+    let go = if options.runtimes.contains(&"go") { go::build() } else { Err("go: not asked for".to_owned()) };
     let mut all = Vec::new();
     for row in &options.rows {
         for &procs in &options.procs {
@@ -56,12 +52,7 @@ pub fn run(options: &Options) -> bool {
 }
 
 /// All rounds of one row for all runtimes.
-fn one_row(
-    options: &Options,
-    row: &'static Row,
-    procs: usize,
-    go: &Result<String, String>,
-) -> Vec<Summary> {
+fn one_row(options: &Options, row: &'static Row, procs: usize, go: &Result<String, String>) -> Vec<Summary> {
     let runtimes = &options.runtimes;
     let mut rounds: Vec<Vec<Vec<Outcome>>> = vec![Vec::new(); runtimes.len()];
     for round in 0..options.rounds {
@@ -103,15 +94,8 @@ fn median<'a>(unit: &str, outcomes: impl Iterator<Item = &'a Outcome>) -> Outcom
     }
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
-    let value = if values.len() % 2 == 1 {
-        values[middle]
-    } else {
-        (values[middle - 1] + values[middle]) / 2.0
-    };
-    Outcome::Value {
-        value,
-        unit: unit.to_owned(),
-    }
+    let value = if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 };
+    Outcome::Value { value, unit: unit.to_owned() }
 }
 
 /// One measurement in a child process; an outcome for each figure of the row.
@@ -155,9 +139,7 @@ fn measure(runtime: &str, row: &Row, procs: usize, go: &Result<String, String>) 
 /// Runs a command to its end and returns what it printed. It is killed when it takes too long; its complaints go to our stderr.
 fn output(mut command: Command) -> Result<String, String> {
     let seconds = match std::env::var("GORT_BENCH_TIMEOUT") {
-        Ok(text) => text
-            .parse()
-            .expect("GORT_BENCH_TIMEOUT is a number of seconds"),
+        Ok(text) => text.parse().expect("GORT_BENCH_TIMEOUT is a number of seconds"),
         Err(_) => 120,
     };
     let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
@@ -190,12 +172,7 @@ mod tests {
     use super::*;
 
     fn values(list: &[f64]) -> Vec<Outcome> {
-        list.iter()
-            .map(|&value| Outcome::Value {
-                value,
-                unit: "ns".into(),
-            })
-            .collect()
+        list.iter().map(|&value| Outcome::Value { value, unit: "ns".into() }).collect()
     }
 
     #[test]

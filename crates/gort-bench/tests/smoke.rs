@@ -28,8 +28,7 @@ fn rows() -> Vec<String> {
 
 /// Checks a line of JSON against `{"row":ROW,"runtime":RUNTIME,"procs":PROCS,"value":NUMBER,"unit":UNIT}`.
 fn check(line: &str, row: &str, runtime: &str, procs: &str, unit: &str) {
-    let head =
-        format!("{{\"row\":\"{row}\",\"runtime\":\"{runtime}\",\"procs\":{procs},\"value\":");
+    let head = format!("{{\"row\":\"{row}\",\"runtime\":\"{runtime}\",\"procs\":{procs},\"value\":");
     let tail = format!(",\"unit\":\"{unit}\"}}");
     let number = line
         .strip_prefix(&head)
@@ -37,10 +36,7 @@ fn check(line: &str, row: &str, runtime: &str, procs: &str, unit: &str) {
         .unwrap_or_else(|| panic!("not {head}...{tail} but {line}"));
     let value: f64 = number.parse().expect("a number");
     // The difference of two noisy times may come out below zero; everything else is a duration or a size.
-    assert!(
-        value.is_finite() && (value >= 0.0 || row == "callback_first"),
-        "{line}"
-    );
+    assert!(value.is_finite() && (value >= 0.0 || row == "callback_first"), "{line}");
 }
 
 /// Checks all lines of one row.
@@ -69,28 +65,13 @@ fn every_row_of_gort_runs_on_one_and_two_processors() {
 
 #[test]
 fn a_run_prints_one_line_of_json_per_figure() {
-    let args = [
-        "run",
-        "--json",
-        "--procs",
-        "1",
-        "--rounds",
-        "2",
-        "parked_1m",
-    ];
+    let args = ["run", "--json", "--procs", "1", "--rounds", "2", "parked_1m"];
     check_row(&lines(&args), "parked_1m", "gort", "1");
 }
 
 #[test]
 fn a_table_has_a_column_per_runtime_and_a_note_for_what_is_missing() {
-    let text = lines(&[
-        "run",
-        "--peers",
-        "tokio,std",
-        "--procs=1",
-        "--rounds=1",
-        "callback_bound",
-    ]);
+    let text = lines(&["run", "--peers", "tokio,std", "--procs=1", "--rounds=1", "callback_bound"]);
     assert!(text[0].starts_with("row"), "{text:?}");
     for name in ["gort", "tokio", "std"] {
         assert!(text[0].contains(name), "{text:?}");

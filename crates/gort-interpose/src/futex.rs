@@ -7,9 +7,9 @@
 //! waiter is in one table only, so it is counted once. The kernel is asked even if no hook saw a kernel thread wait, since
 //! not every wait goes through `syscall`.
 
+use crate::sleep::deadline;
 use crate::switch::may_park;
 use crate::sys::{fail, raw};
-use crate::sleep::deadline;
 use core::sync::atomic::AtomicU32;
 use gort_rt::hook::{self, Blocked, Wait};
 use libc::{c_int, c_long, timespec};

@@ -47,15 +47,7 @@ pub(crate) unsafe fn raw(number: c_long, args: [usize; 6]) -> c_long {
 /// # Safety
 /// As for the call in question.
 #[no_mangle]
-pub unsafe extern "C" fn syscall(
-    number: c_long,
-    a: usize,
-    b: usize,
-    c: usize,
-    d: usize,
-    e: usize,
-    f: usize,
-) -> c_long {
+pub unsafe extern "C" fn syscall(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long {
     // SAFETY: the caller's promise, passed on.
     unsafe {
         if number == libc::SYS_futex {

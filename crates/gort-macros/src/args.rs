@@ -40,10 +40,7 @@ impl Parse for Args {
         let mut krate = None;
         while !input.is_empty() {
             let key = input.call(Ident::parse_any).map_err(|error| {
-                Error::new(
-                    error.span(),
-                    "expected `on_panic = VALUE`, `on_panic = abort` or `crate = PATH`",
-                )
+                Error::new(error.span(), "expected `on_panic = VALUE`, `on_panic = abort` or `crate = PATH`")
             })?;
             match key.to_string().as_str() {
                 "on_panic" => {
@@ -75,10 +72,7 @@ impl Parse for Args {
                  type (`on_panic = ()` if there is none), or `on_panic = abort` to end the process",
             ));
         };
-        Ok(Self {
-            on_panic,
-            krate: krate.unwrap_or_else(|| syn::parse_quote!(::gort)),
-        })
+        Ok(Self { on_panic, krate: krate.unwrap_or_else(|| syn::parse_quote!(::gort)) })
     }
 }
 
@@ -90,10 +84,7 @@ fn expect_equals(input: ParseStream, key: &Ident, usage: &str) -> Result<()> {
             return Ok(());
         }
     }
-    Err(Error::new(
-        key.span(),
-        format!("`{key}` needs a value: write `{usage}`"),
-    ))
+    Err(Error::new(key.span(), format!("`{key}` needs a value: write `{usage}`")))
 }
 
 /// Reads the value of `on_panic`.
@@ -108,10 +99,7 @@ fn parse_policy(input: ParseStream) -> Result<OnPanic> {
 /// Stores `value`, unless the argument was given before.
 fn set_once<T>(slot: &mut Option<T>, key: &Ident, value: T) -> Result<()> {
     if slot.replace(value).is_some() {
-        return Err(Error::new(
-            key.span(),
-            format!("`{key}` is given twice: keep one"),
-        ));
+        return Err(Error::new(key.span(), format!("`{key}` is given twice: keep one")));
     }
     Ok(())
 }

@@ -33,10 +33,7 @@ pub(crate) fn check(function: &ItemFn) -> Result<()> {
 /// The calling convention must be C's own, and one that panics do not leave by.
 fn wrong_convention(signature: &Signature) -> Option<Error> {
     let Some(abi) = &signature.abi else {
-        return Some(Error::new(
-            signature.fn_token.span(),
-            "a callback is called by C: write `extern \"C\" fn`",
-        ));
+        return Some(Error::new(signature.fn_token.span(), "a callback is called by C: write `extern \"C\" fn`"));
     };
     // A bare `extern fn` is `extern "C" fn`.
     let name = abi.name.as_ref()?;
@@ -65,21 +62,16 @@ fn wrong_qualifier(signature: &Signature) -> Option<Error> {
              or spawn a goroutine in the body",
         ));
     }
-    signature.constness.as_ref().map(|token| {
-        Error::new(
-            token.span(),
-            "a callback cannot be `const`, it enters the runtime: remove `const`",
-        )
-    })
+    signature
+        .constness
+        .as_ref()
+        .map(|token| Error::new(token.span(), "a callback cannot be `const`, it enters the runtime: remove `const`"))
 }
 
 /// Lifetimes are erased and may stay; types and constants would make several functions of one name.
 fn wrong_generics(signature: &Signature) -> Option<Error> {
-    let parameter = signature
-        .generics
-        .params
-        .iter()
-        .find(|parameter| !matches!(parameter, GenericParam::Lifetime(_)))?;
+    let parameter =
+        signature.generics.params.iter().find(|parameter| !matches!(parameter, GenericParam::Lifetime(_)))?;
     Some(Error::new(
         parameter.span(),
         "a callback cannot be generic, C calls one address: write the concrete type, \

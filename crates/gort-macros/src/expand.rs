@@ -33,10 +33,7 @@ pub(crate) fn callback(args: TokenStream, item: TokenStream) -> TokenStream {
 
 fn try_callback(args: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let function: ItemFn = syn::parse2(item).map_err(|error| {
-        Error::new(
-            error.span(),
-            format!("`callback` belongs on an `extern \"C\" fn` with a body: {error}"),
-        )
+        Error::new(error.span(), format!("`callback` belongs on an `extern \"C\" fn` with a body: {error}"))
     })?;
     // Both kinds of mistake are reported in one go.
     match (args::parse(args), check::check(&function)) {
@@ -51,12 +48,7 @@ fn try_callback(args: TokenStream, item: TokenStream) -> Result<TokenStream> {
 
 /// Writes the new function.
 fn wrap(function: ItemFn, on_panic: &OnPanic, krate: &Path) -> TokenStream {
-    let ItemFn {
-        attrs,
-        vis,
-        sig,
-        block,
-    } = function;
+    let ItemFn { attrs, vis, sig, block } = function;
     // Attributes inside the braces (`#![allow(...)]`) would not be legal in a closure's block on stable
     // Rust; on the function they mean the same.
     let attrs = attrs.iter().map(as_outer);

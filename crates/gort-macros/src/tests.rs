@@ -46,10 +46,7 @@ fn assert_error(args: &str, item: &str, text: &str, place: &str) {
     let found = errors(args, item);
     assert_eq!(found.len(), 1, "one error: {found:?}");
     let (found_text, found_place) = &found[0];
-    assert!(
-        found_text.starts_with(text),
-        "expected `{text}...`, found `{found_text}`"
-    );
+    assert!(found_text.starts_with(text), "expected `{text}...`, found `{found_text}`");
     assert!(
         found_place.starts_with(place) && found_place.is_empty() == place.is_empty(),
         "expected a place at `{place}`, found `{found_place}`"
@@ -155,55 +152,20 @@ fn missing_on_panic() {
 
 #[test]
 fn bad_arguments() {
-    assert_error(
-        "on_panik = 1",
-        GOOD,
-        "`on_panik` is not an argument of `callback`: write `on_panic",
-        "on_panik",
-    );
-    assert_error(
-        "on_panic",
-        GOOD,
-        "`on_panic` needs a value: write `on_panic = VALUE` or",
-        "on_panic",
-    );
+    assert_error("on_panik = 1", GOOD, "`on_panik` is not an argument of `callback`: write `on_panic", "on_panik");
+    assert_error("on_panic", GOOD, "`on_panic` needs a value: write `on_panic = VALUE` or", "on_panic");
     assert_error("on_panic =", GOOD, "`on_panic` needs a value", "on_panic");
     assert_error("on_panic(3)", GOOD, "`on_panic` needs a value", "on_panic");
-    assert_error(
-        "crate, on_panic = 1",
-        GOOD,
-        "`crate` needs a value: write `crate = PATH`",
-        "crate",
-    );
-    assert_error(
-        "on_panic = 1, on_panic = abort",
-        GOOD,
-        "`on_panic` is given twice",
-        "on_panic",
-    );
-    assert_error(
-        "crate = a, on_panic = 1, crate = b",
-        GOOD,
-        "`crate` is given twice",
-        "crate",
-    );
-    assert_error(
-        "-1",
-        GOOD,
-        "expected `on_panic = VALUE`, `on_panic = abort` or `crate = PATH`",
-        "-",
-    );
+    assert_error("crate, on_panic = 1", GOOD, "`crate` needs a value: write `crate = PATH`", "crate");
+    assert_error("on_panic = 1, on_panic = abort", GOOD, "`on_panic` is given twice", "on_panic");
+    assert_error("crate = a, on_panic = 1, crate = b", GOOD, "`crate` is given twice", "crate");
+    assert_error("-1", GOOD, "expected `on_panic = VALUE`, `on_panic = abort` or `crate = PATH`", "-");
     assert_error("on_panic = 1 crate = a", GOOD, "expected `,`", "crate");
 }
 
 #[test]
 fn wrong_items() {
-    assert_error(
-        "on_panic = 1",
-        "struct S;",
-        "`callback` belongs on an `extern \"C\" fn` with a body",
-        "struct",
-    );
+    assert_error("on_panic = 1", "struct S;", "`callback` belongs on an `extern \"C\" fn` with a body", "struct");
     assert_error(
         "on_panic = 1",
         "extern \"C\" fn f() -> i32;",
@@ -215,11 +177,7 @@ fn wrong_items() {
 #[test]
 fn wrong_functions() {
     for (item, text, place) in [
-        (
-            "fn f() -> i32 { 1 }",
-            "a callback is called by C: write `extern \"C\" fn`",
-            "fn",
-        ),
+        ("fn f() -> i32 { 1 }", "a callback is called by C: write `extern \"C\" fn`", "fn"),
         (
             "extern \"Rust\" fn f() -> i32 { 1 }",
             "C does not call `extern \"Rust\"` functions: write `extern \"C\"`",
@@ -245,16 +203,8 @@ fn wrong_functions() {
             "a callback cannot be generic, C calls one address: write the concrete type",
             "T",
         ),
-        (
-            "extern \"C\" fn f<const N: usize>() -> i32 { 1 }",
-            "a callback cannot be generic",
-            "const",
-        ),
-        (
-            "extern \"C\" fn f(a: impl Fn()) -> i32 { 1 }",
-            "a callback cannot be generic",
-            "impl",
-        ),
+        ("extern \"C\" fn f<const N: usize>() -> i32 { 1 }", "a callback cannot be generic", "const"),
+        ("extern \"C\" fn f(a: impl Fn()) -> i32 { 1 }", "a callback cannot be generic", "impl"),
         (
             "extern \"C\" fn f(&self) -> i32 { 1 }",
             "a callback cannot take `self`: make it a function and take a pointer",
@@ -265,11 +215,7 @@ fn wrong_functions() {
             "a callback cannot be variadic: write the arguments out",
             "...",
         ),
-        (
-            "extern \"C\" fn f() -> ! { loop {} }",
-            "a callback returns to C, even after a panic",
-            "!",
-        ),
+        ("extern \"C\" fn f() -> ! { loop {} }", "a callback returns to C, even after a panic", "!"),
     ] {
         assert_error("on_panic = 1", item, text, place);
     }

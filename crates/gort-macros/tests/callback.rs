@@ -128,8 +128,5 @@ fn symbol_and_abort_name() {
         assert_eq!(read_by_symbol(&number), 7);
         assert_eq!(inner::gort_macros_test_read(std::ptr::null()), 0);
     }
-    assert_eq!(
-        ABORT_NAME.get(),
-        Some("callback::inner::gort_macros_test_read")
-    );
+    assert_eq!(ABORT_NAME.get(), Some("callback::inner::gort_macros_test_read"));
 }

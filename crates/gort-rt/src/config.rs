@@ -94,9 +94,10 @@ impl Config {
         let procs = match self.procs {
             Some(n) => check_procs(n)?,
             None => match from_env("GORT_PROCS") {
-                Some(v) => parse(&v).ok().and_then(|n| check_procs(n).ok()).ok_or_else(|| {
-                    Error::variable("GORT_PROCS", &v, &format!("a number from 1 to {MOST_PROCS}"))
-                })?,
+                Some(v) => parse(&v)
+                    .ok()
+                    .and_then(|n| check_procs(n).ok())
+                    .ok_or_else(|| Error::variable("GORT_PROCS", &v, &format!("a number from 1 to {MOST_PROCS}")))?,
                 None => os::available_cpus().min(MOST_PROCS),
             },
         };
@@ -123,7 +124,9 @@ impl Config {
         };
         let chaos = from_env("GORT_CHAOS")
             .map(|v| {
-                v.to_str().and_then(|t| t.parse().ok()).ok_or_else(|| Error::variable("GORT_CHAOS", &v, "a number: a seed"))
+                v.to_str()
+                    .and_then(|t| t.parse().ok())
+                    .ok_or_else(|| Error::variable("GORT_CHAOS", &v, "a number: a seed"))
             })
             .transpose()?;
         let guard = from_env("GORT_GUARD");

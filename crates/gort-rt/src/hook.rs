@@ -2,15 +2,15 @@
 //!
 //! Every function here may be called from any thread, inside a libc function: none allocates, panics, or touches errno.
 
+use crate::arch;
 use crate::identity;
 use crate::os;
 use crate::sched;
 use crate::sched::global::try_sched;
 use crate::stack;
 use crate::sync::futex;
-use crate::thread;
-use crate::arch;
 use crate::sync::rawmutex::{RawMutex, RawMutexGuard};
+use crate::thread;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 pub use crate::sched::deadlock::Blocked;

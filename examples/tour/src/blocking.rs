@@ -34,11 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs the act.
 pub fn run() -> Act {
-    let what = format!(
-        "{} goroutines blocked in C for {:.1} s",
-        commas(BLOCKED),
-        NAP.as_secs_f64()
-    );
+    let what = format!("{} goroutines blocked in C for {:.1} s", commas(BLOCKED), NAP.as_secs_f64());
     let mut act = Act::new('d', "blocking", what);
     let threads_before = process::kernel_threads();
     let metronome = Metronome::start();
@@ -53,11 +49,8 @@ pub fn run() -> Act {
             peak.look();
             sleep(TICK);
         }
-        returned = blocked
-            .into_iter()
-            .filter_map(|goroutine| goroutine.join().ok())
-            .filter(|napped| *napped >= NAP)
-            .count();
+        returned =
+            blocked.into_iter().filter_map(|goroutine| goroutine.join().ok()).filter(|napped| *napped >= NAP).count();
     });
     act.took(start.elapsed());
     let ticks = metronome.stop();
@@ -85,9 +78,7 @@ pub fn run() -> Act {
         commas(peak.threads),
         commas(peak.calls),
     ));
-    act.detail(String::from(
-        "the C code makes the system call itself: nothing can turn it into parking",
-    ));
+    act.detail(String::from("the C code makes the system call itself: nothing can turn it into parking"));
     act
 }
 
@@ -168,10 +159,7 @@ impl Metronome {
     fn listen(&self, f: impl FnOnce()) -> Heard {
         let (start, first) = (Instant::now(), self.shared.ticks.load(Relaxed));
         f();
-        Heard {
-            ticks: self.shared.ticks.load(Relaxed) - first,
-            time: start.elapsed(),
-        }
+        Heard { ticks: self.shared.ticks.load(Relaxed) - first, time: start.elapsed() }
     }
 
     /// Ends it. Returns all its ticks, or zero if it panicked.

@@ -100,16 +100,11 @@ unsafe extern "C" fn on_event(host: *mut c_void, thread: u32, event: u64, value:
         Kind::Plain => ledgers.plain.add(value),
         Kind::Spawn => {
             let goroutine = gort::thread::spawn(move || value);
-            host.spawned
-                .lock()
-                .expect("no panic inside")
-                .push(goroutine);
+            host.spawned.lock().expect("no panic inside").push(goroutine);
         }
         Kind::Ask => {
             let (to_us, answer) = channel();
-            host.questions
-                .send((value, to_us))
-                .expect("the clerk lives");
+            host.questions.send((value, to_us)).expect("the clerk lives");
             return answer.recv().expect("the clerk answers");
         }
         Kind::Refuse => {
@@ -158,29 +153,14 @@ pub fn run() -> Act {
     let (threads, tally) = without_refusals_printed(|| {
         // SAFETY: the callback takes a Host by address, which outlives the call, and all of a Host may
         // be shared between threads.
-        unsafe {
-            pump::run(
-                C_THREADS,
-                EVENTS_PER_THREAD,
-                on_event,
-                (&raw const host).cast(),
-            )
-        }
+        unsafe { pump::run(C_THREADS, EVENTS_PER_THREAD, on_event, (&raw const host).cast()) }
     });
     let bound_after = gort::stats().extra_ms_in_use;
-    let Host {
-        ledgers,
-        questions,
-        spawned,
-    } = host;
+    let Host { ledgers, questions, spawned } = host;
     drop(questions);
     let asked = clerk.join();
-    let spawned: Vec<_> = spawned
-        .into_inner()
-        .expect("no panic inside")
-        .into_iter()
-        .map(gort::thread::JoinHandle::join)
-        .collect();
+    let spawned: Vec<_> =
+        spawned.into_inner().expect("no panic inside").into_iter().map(gort::thread::JoinHandle::join).collect();
     act.took(start.elapsed());
 
     act.check("C threads", threads, C_THREADS);
@@ -227,12 +207,7 @@ impl Sums {
 }
 
 fn total<'a>(ledgers: impl Iterator<Item = &'a Ledger>) -> (u64, i64) {
-    ledgers.fold((0, 0), |(count, sum), ledger| {
-        (
-            count + ledger.count.load(Relaxed),
-            sum + ledger.sum.load(Relaxed),
-        )
-    })
+    ledgers.fold((0, 0), |(count, sum), ledger| (count + ledger.count.load(Relaxed), sum + ledger.sum.load(Relaxed)))
 }
 
 /// Compares C's books with Rust's, and both with what was ordered.
@@ -240,11 +215,7 @@ fn balance(act: &mut Act, tally: &Tally, sums: &Sums) {
     act.check("calls counted by C", tally.calls, EVENTS);
     act.check("answers that C found wrong", tally.wrong, 0);
     act.check("all events", sums.all(), (tally.calls, tally.sent_sum));
-    act.check(
-        "refused events",
-        sums.refused,
-        (tally.refused, tally.refused_sum),
-    );
+    act.check("refused events", sums.refused, (tally.refused, tally.refused_sum));
     act.check("panics", sums.refused.0, Kind::Refuse.count());
     act.check("questions", sums.asked.0, Kind::Ask.count());
     act.check("goroutines", sums.spawned.0, Kind::Spawn.count());
@@ -255,18 +226,12 @@ fn price(act: &mut Act) {
     let mut measure = |handler: pump::Handler| {
         // SAFETY: both handlers ignore the host.
         let (_, tally) = unsafe { pump::run(1, QUIET_CALLS, handler, ptr::null()) };
-        act.check(
-            "quiet calls",
-            (tally.calls, tally.refused, tally.wrong),
-            (QUIET_CALLS, 0, 0),
-        );
+        act.check("quiet calls", (tally.calls, tally.refused, tally.wrong), (QUIET_CALLS, 0, 0));
         tally.nanoseconds as f64 / QUIET_CALLS as f64
     };
     let plain = measure(on_plain_event);
     let ours = measure(on_quiet_event);
-    act.compare(format!(
-        "{ours:.0} ns for an empty callback; {plain:.0} ns without gort"
-    ));
+    act.compare(format!("{ours:.0} ns for an empty callback; {plain:.0} ns without gort"));
 }
 
 /// Runs `f` with a panic hook that keeps silent about the panics on purpose.

@@ -36,10 +36,7 @@ pub fn run(directory: &Path) -> Act {
     let walked = walk(directory, &mut files);
     files.sort();
     let files = Arc::new(files);
-    let what = format!(
-        "{} files, a goroutine for each, SHA-256",
-        commas(files.len())
-    );
+    let what = format!("{} files, a goroutine for each, SHA-256", commas(files.len()));
     let mut act = Act::new('b', "digest", what);
     act.check("walk", walked.map_err(|error| error.to_string()), Ok(()));
 
@@ -68,11 +65,7 @@ pub fn run(directory: &Path) -> Act {
         digest_of_all(&expected)
     ));
 
-    let times = format!(
-        "goroutines {:.1} ms, in turn {:.1} ms",
-        milliseconds(ours.time),
-        milliseconds(sequential)
-    );
+    let times = format!("goroutines {:.1} ms, in turn {:.1} ms", milliseconds(ours.time), milliseconds(sequential));
     if files.len() > MOST_STD_THREADS {
         act.compare(String::from("std threads: too many files for them"));
         act.detail(times);
@@ -85,15 +78,8 @@ pub fn run(directory: &Path) -> Act {
         let slower = ratio(milliseconds(ours.time), milliseconds(theirs.time));
         format!("std threads: {slower}")
     });
-    act.detail(format!(
-        "{times}, std threads {:.1} ms",
-        milliseconds(theirs.time)
-    ));
-    act.check(
-        "std threads that ended without a panic",
-        theirs.ended,
-        theirs.started,
-    );
+    act.detail(format!("{times}, std threads {:.1} ms", milliseconds(theirs.time)));
+    act.check("std threads that ended without a panic", theirs.ended, theirs.started);
     act
 }
 
@@ -178,12 +164,7 @@ fn one_each<T: Threads>(files: &Arc<Vec<PathBuf>>) -> Run {
     }
     let started = threads.len();
     let ended = T::join_all(threads);
-    Run {
-        outcomes,
-        started,
-        ended,
-        time: start.elapsed(),
-    }
+    Run { outcomes, started, ended, time: start.elapsed() }
 }
 
 /// Counts the files whose outcomes differ. A file that somebody changes during the tour is not an error:
@@ -192,9 +173,7 @@ fn differing(files: &[PathBuf], expected: &[Outcome], found: &[Option<Outcome>])
     files
         .iter()
         .zip(expected.iter().zip(found))
-        .filter(|(path, (expected, found))| {
-            found.as_ref() != Some(*expected) && digest(path) == **expected
-        })
+        .filter(|(path, (expected, found))| found.as_ref() != Some(*expected) && digest(path) == **expected)
         .count()
 }
 
@@ -216,19 +195,13 @@ struct Gate {
 
 impl Gate {
     fn new(places: usize) -> Self {
-        Self {
-            free: Mutex::new(places),
-            left: Condvar::new(),
-        }
+        Self { free: Mutex::new(places), left: Condvar::new() }
     }
 
     /// Waits for a place.
     fn enter(&self) {
         let free = self.free.lock().expect("no panic inside");
-        let mut free = self
-            .left
-            .wait_while(free, |free| *free == 0)
-            .expect("no panic inside");
+        let mut free = self.left.wait_while(free, |free| *free == 0).expect("no panic inside");
         *free -= 1;
     }
 

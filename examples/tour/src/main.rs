@@ -24,10 +24,8 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let directory = env::args_os().nth(1).map_or_else(repository, PathBuf::from);
-    let mut report = Report::begin(format!(
-        "gort: threads you can have a million of, on {} processors",
-        gort::stats().procs
-    ));
+    let mut report =
+        Report::begin(format!("gort: threads you can have a million of, on {} processors", gort::stats().procs));
     report.show(ring::run());
     report.show(digest::run(&directory));
     report.show(clib::run());

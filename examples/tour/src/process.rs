@@ -15,12 +15,6 @@ pub fn kernel_threads() -> u64 {
 /// The number behind `name`, or zero where there is no such file or line.
 fn field(name: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let number = |line: &str| {
-        line.strip_prefix(name)?
-            .split_whitespace()
-            .next()?
-            .parse()
-            .ok()
-    };
+    let number = |line: &str| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok();
     status.lines().find_map(number).unwrap_or(0)
 }

@@ -3,8 +3,7 @@
 use std::ffi::c_void;
 
 /// The function that the library calls for each event.
-pub type Handler =
-    unsafe extern "C" fn(host: *mut c_void, thread: u32, event: u64, value: i64) -> i64;
+pub type Handler = unsafe extern "C" fn(host: *mut c_void, thread: u32, event: u64, value: i64) -> i64;
 
 /// What the library saw; the fields are explained in `pump.h`.
 #[repr(C)]
@@ -22,13 +21,7 @@ mod c {
     use super::{c_void, Handler, Tally};
 
     extern "C" {
-        pub fn pump_run(
-            threads: u32,
-            events: u64,
-            handler: Handler,
-            host: *mut c_void,
-            tally: *mut Tally,
-        ) -> u32;
+        pub fn pump_run(threads: u32, events: u64, handler: Handler, host: *mut c_void, tally: *mut Tally) -> u32;
         pub fn pump_nap(milliseconds: u64);
         pub fn pump_napping() -> u32;
     }
@@ -40,12 +33,7 @@ mod c {
 /// # Safety
 ///
 /// `handler` must accept `host`, and be callable from many threads at once, until this returns.
-pub unsafe fn run(
-    threads: u32,
-    events: u64,
-    handler: Handler,
-    host: *const c_void,
-) -> (u32, Tally) {
+pub unsafe fn run(threads: u32, events: u64, handler: Handler, host: *const c_void) -> (u32, Tally) {
     let mut tally = Tally::default();
     // SAFETY: the declarations match pump.h, the tally lives across the call, and the caller vouches for
     // the handler. The library joins its threads, so nothing of ours is used after the return.

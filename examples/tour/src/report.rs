@@ -18,15 +18,7 @@ pub struct Act {
 impl Act {
     /// A new act. `what` says in a few words what it does; [`Act::took`] adds how long that took.
     pub fn new(letter: char, name: &'static str, what: String) -> Self {
-        Self {
-            letter,
-            name,
-            what,
-            took: Duration::ZERO,
-            compared: None,
-            details: Vec::new(),
-            wrong: Vec::new(),
-        }
+        Self { letter, name, what, took: Duration::ZERO, compared: None, details: Vec::new(), wrong: Vec::new() }
     }
 
     /// The time for the headline: the goroutines' part, without comparisons.
@@ -47,8 +39,7 @@ impl Act {
     /// Notes a count that must be exact.
     pub fn check<T: PartialEq + Debug>(&mut self, what: &str, found: T, expected: T) {
         if found != expected {
-            self.wrong
-                .push(format!("{what}: {found:?} instead of {expected:?}"));
+            self.wrong.push(format!("{what}: {found:?} instead of {expected:?}"));
         }
     }
 
@@ -57,13 +48,7 @@ impl Act {
             Some(text) => format!("   [{text}]"),
             None => String::new(),
         };
-        println!(
-            "({}) {:<9} {:<47} {:>5.2} s{compared}",
-            self.letter,
-            self.name,
-            self.what,
-            self.took.as_secs_f64()
-        );
+        println!("({}) {:<9} {:<47} {:>5.2} s{compared}", self.letter, self.name, self.what, self.took.as_secs_f64());
         for detail in &self.details {
             println!("              {detail}");
         }
@@ -84,10 +69,7 @@ impl Report {
     /// Prints the title and starts the clock.
     pub fn begin(title: impl Display) -> Self {
         println!("{title}\n");
-        Self {
-            start: Instant::now(),
-            wrong: 0,
-        }
+        Self { start: Instant::now(), wrong: 0 }
     }
 
     /// Prints an act.
@@ -103,10 +85,7 @@ impl Report {
             println!("{seconds:.1} s in all, and all counts add up");
             ExitCode::SUCCESS
         } else {
-            println!(
-                "{seconds:.1} s in all; NOT all counts add up: {} marked WRONG above",
-                self.wrong
-            );
+            println!("{seconds:.1} s in all; NOT all counts add up: {} marked WRONG above", self.wrong);
             ExitCode::FAILURE
         }
     }
@@ -114,9 +93,7 @@ impl Report {
 
 /// A number with commas: `1,000,000`.
 pub fn commas(number: impl TryInto<u64>) -> String {
-    let digits = number
-        .try_into()
-        .map_or(String::from("?"), |n: u64| n.to_string());
+    let digits = number.try_into().map_or(String::from("?"), |n: u64| n.to_string());
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index) % 3 == 0 {
@@ -145,11 +122,7 @@ pub fn per(time: Duration, count: usize) -> f64 {
 /// `other` in relation to `ours`, in words: `13x slower`.
 pub fn ratio(ours: f64, other: f64) -> String {
     let factor = other / ours;
-    let (factor, word) = if factor >= 1.0 {
-        (factor, "slower")
-    } else {
-        (1.0 / factor, "faster")
-    };
+    let (factor, word) = if factor >= 1.0 { (factor, "slower") } else { (1.0 / factor, "faster") };
     if factor < 1.05 {
         String::from("the same")
     } else if factor < 9.95 {

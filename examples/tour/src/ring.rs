@@ -21,10 +21,7 @@ const LAPS: usize = 2;
 
 /// Runs the act.
 pub fn run() -> Act {
-    let what = format!(
-        "{} goroutines, one token, std::sync::mpsc",
-        commas(GOROUTINES)
-    );
+    let what = format!("{} goroutines, one token, std::sync::mpsc", commas(GOROUTINES));
     let mut act = Act::new('a', "ring", what);
 
     let ours = measure::<Goroutines>(GOROUTINES);
@@ -42,10 +39,7 @@ pub fn run() -> Act {
 
     let theirs = measure::<StdThreads>(STD_THREADS);
     let slower = ratio(per(ours.lap, ours.size), per(theirs.lap, theirs.size));
-    act.compare(format!(
-        "std threads: {} of them, {slower} per hop",
-        commas(theirs.size)
-    ));
+    act.compare(format!("std threads: {} of them, {slower} per hop", commas(theirs.size)));
     act.detail(format!(
         "std threads: {} to create one, {} a hop",
         each(theirs.creation, theirs.size),
@@ -102,15 +96,7 @@ fn measure<T: Threads>(wanted: usize) -> Ring {
     }
     drop(entry);
     let ended = T::join_all(members);
-    Ring {
-        size,
-        ended,
-        counts,
-        memory: used,
-        creation,
-        lap,
-        total: start.elapsed(),
-    }
+    Ring { size, ended, counts, memory: used, creation, lap, total: start.elapsed() }
 }
 
 /// Builds the ring from its end to its beginning. Stops early if no more threads can be had: what stands

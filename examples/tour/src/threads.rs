@@ -18,11 +18,7 @@ pub trait Threads {
 
     /// Waits for the end of all, and counts those that ended without a panic.
     fn join_all(handles: Vec<Self::Handle>) -> usize {
-        handles
-            .into_iter()
-            .map(Self::join)
-            .filter(Result::is_ok)
-            .count()
+        handles.into_iter().map(Self::join).filter(Result::is_ok).count()
     }
 }
 

@@ -18,11 +18,7 @@ use tokio::task::yield_now;
 
 /// Runs one row with `procs` workers.
 pub fn run(row: &str, procs: usize) -> Measured {
-    let rt = Builder::new_multi_thread()
-        .worker_threads(procs)
-        .enable_time()
-        .build()
-        .expect("the runtime starts");
+    let rt = Builder::new_multi_thread().worker_threads(procs).enable_time().build().expect("the runtime starts");
     let repeated = match row {
         "yield" => {
             if procs == 1 {
@@ -149,11 +145,7 @@ macro_rules! pingpong {
 }
 
 pingpong!(pingpong, mpsc::channel(1), |tx, value| tx.send(value).await);
-pingpong!(
-    pingpong_unbounded,
-    mpsc::unbounded_channel(),
-    |tx, value| tx.send(value)
-);
+pingpong!(pingpong_unbounded, mpsc::unbounded_channel(), |tx, value| tx.send(value));
 
 async fn spawn_join(n: u64) -> Duration {
     let start = Instant::now();
@@ -220,11 +212,7 @@ async fn skynet(leaves: u64) -> Duration {
 }
 
 /// Sends the sum of the numbers from `first` on, one per leaf below this node. Boxed, because it spawns itself.
-fn node(
-    up: mpsc::UnboundedSender<u64>,
-    first: u64,
-    leaves: u64,
-) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+fn node(up: mpsc::UnboundedSender<u64>, first: u64, leaves: u64) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
         let mut sum = first;
         if leaves > 1 {

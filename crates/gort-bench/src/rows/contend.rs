@@ -29,11 +29,7 @@ pub fn mutex<T: Threads>() -> f64 {
             crowd.into_iter().for_each(T::join);
         }
         let took = start.elapsed();
-        assert_eq!(
-            T::total(&counter),
-            n * (LOCKERS * each) as u64,
-            "increments were lost"
-        );
+        assert_eq!(T::total(&counter), n * (LOCKERS * each) as u64, "increments were lost");
         took
     });
     per_crowd / (LOCKERS * each) as f64
@@ -66,10 +62,6 @@ fn nap<T: Threads>(crowd: usize) -> f64 {
         .collect();
     handles.into_iter().for_each(T::join);
     let took = start.elapsed();
-    assert_eq!(
-        rested.load(Ordering::Relaxed),
-        crowd,
-        "some woke before their time"
-    );
+    assert_eq!(rested.load(Ordering::Relaxed), crowd, "some woke before their time");
     took.as_secs_f64() * 1e3
 }

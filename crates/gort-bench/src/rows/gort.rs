@@ -55,18 +55,13 @@ extern "C" fn enter(x: i64) -> i64 {
 /// # Panics
 /// If the runtime does not start or the row's result is wrong.
 pub fn run(row: &str, procs: usize) -> Measured {
-    gort::Config::new()
-        .procs(procs)
-        .start()
-        .expect("the runtime starts");
+    gort::Config::new().procs(procs).start().expect("the runtime starts");
     let on_goroutine = |f: fn() -> f64| Ok(vec![Gort::join(Gort::spawn(f))]);
     match row {
         "callback_bound" => Ok(vec![ffi::callback_bound(enter)]),
         "callback_first" => Ok(vec![ffi::callback_first(enter)]),
         "call_c" => on_goroutine(|| ffi::calls(c::add)),
-        "call_c_blocking" => {
-            on_goroutine(|| ffi::calls(|a, b| gort::ffi::blocking(move || c::add(a, b))))
-        }
+        "call_c_blocking" => on_goroutine(|| ffi::calls(|a, b| gort::ffi::blocking(move || c::add(a, b)))),
         // From a goroutine, as Go's main function is one.
         _ => {
             let row = row.to_owned();

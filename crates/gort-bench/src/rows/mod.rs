@@ -27,63 +27,27 @@ pub struct Row {
 /// Shorthand for a row with one figure of its own name.
 macro_rules! row {
     ($name:literal, $unit:literal, $about:literal) => {
-        Row {
-            name: $name,
-            figures: &[($name, $unit)],
-            about: $about,
-        }
+        Row { name: $name, figures: &[($name, $unit)], about: $about }
     };
 }
 
 /// All rows in the order of the table.
 pub const ROWS: &[Row] = &[
     row!("yield", "ns", "two goroutines yield in turn; per yield"),
-    row!(
-        "pingpong",
-        "ns",
-        "rendezvous there and back over sync_channel(0) pairs; per round trip"
-    ),
-    row!(
-        "pingpong_unbounded",
-        "ns",
-        "the same over unbounded channels"
-    ),
+    row!("pingpong", "ns", "rendezvous there and back over sync_channel(0) pairs; per round trip"),
+    row!("pingpong_unbounded", "ns", "the same over unbounded channels"),
     row!("spawn_join", "ns", "spawn one, join it"),
-    row!(
-        "spawn_many",
-        "ns",
-        "spawn 100,000 that bump an atomic, then join all; per spawn"
-    ),
-    row!(
-        "skynet_1m",
-        "ms",
-        "a tree of six levels, ten children each; leaves are summed through channels"
-    ),
-    row!(
-        "mutex_100",
-        "ns",
-        "100 goroutines lock, increment, unlock 10,000 times; per operation"
-    ),
-    row!(
-        "sleep_1ms_100k",
-        "ms",
-        "100,000 goroutines sleep 1 ms; wall time from the first spawn to the last join"
-    ),
+    row!("spawn_many", "ns", "spawn 100,000 that bump an atomic, then join all; per spawn"),
+    row!("skynet_1m", "ms", "a tree of six levels, ten children each; leaves are summed through channels"),
+    row!("mutex_100", "ns", "100 goroutines lock, increment, unlock 10,000 times; per operation"),
+    row!("sleep_1ms_100k", "ms", "100,000 goroutines sleep 1 ms; wall time from the first spawn to the last join"),
     Row {
         name: "parked_1m",
         figures: &[("parked_1m", "ns"), ("parked_1m_bytes", "bytes")],
         about: "a million goroutines parked at once; time to create and memory, each",
     },
-    row!(
-        "callback_bound",
-        "ns",
-        "a C thread that called in before calls in again"
-    ),
-    row!(
-        "callback_first",
-        "ns",
-        "first entry and exit of a fresh C thread, less the bare thread"
-    ),
+    row!("callback_bound", "ns", "a C thread that called in before calls in again"),
+    row!("callback_first", "ns", "first entry and exit of a fresh C thread, less the bare thread"),
     row!("call_c", "ns", "a goroutine calls a C function"),
     row!("call_c_blocking", "ns", "the same, declared as blocking"),
 ];

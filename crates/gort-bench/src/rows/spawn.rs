@@ -43,11 +43,7 @@ pub fn spawn_many<T: Threads>() -> f64 {
             handles.drain(..).for_each(T::join);
         }
         let took = start.elapsed();
-        assert_eq!(
-            count.load(Ordering::Relaxed),
-            n * crowd as u64,
-            "tasks were lost"
-        );
+        assert_eq!(count.load(Ordering::Relaxed), n * crowd as u64, "tasks were lost");
         took
     });
     per_crowd / crowd as f64
@@ -79,11 +75,7 @@ pub fn skynet_leaves() -> u64 {
 fn tree<T: Threads>(leaves: u64) {
     let (tx, rx) = T::Unbounded::new();
     T::spawn(move || node::<T>(&tx, 0, leaves));
-    assert_eq!(
-        T::Unbounded::recv(&rx),
-        leaves * (leaves - 1) / 2,
-        "a wrong sum"
-    );
+    assert_eq!(T::Unbounded::recv(&rx), leaves * (leaves - 1) / 2, "a wrong sum");
 }
 
 /// Sends the sum of the numbers from `first` on, one per leaf below this node.

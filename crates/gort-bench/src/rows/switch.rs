@@ -16,11 +16,7 @@ const CHECKED: usize = 1000;
 pub fn yields<T: Threads>(procs: usize) -> f64 {
     if procs == 1 && T::ALTERNATES {
         let changes = alternations::<T>();
-        assert!(
-            changes > CHECKED,
-            "only {changes} of {} yields let the other run",
-            2 * CHECKED
-        );
+        assert!(changes > CHECKED, "only {changes} of {} yields let the other run", 2 * CHECKED);
     }
     per_op(|n| {
         let each = n.div_ceil(2);
@@ -50,9 +46,7 @@ fn alternations<T: Threads>() -> usize {
 }
 
 /// Runs `body(1)` and `body(2)` as two tasks that begin together, and returns both results.
-fn both<T: Threads, R: Send + 'static>(
-    body: impl Fn(usize) -> R + Clone + Send + 'static,
-) -> [R; 2] {
+fn both<T: Threads, R: Send + 'static>(body: impl Fn(usize) -> R + Clone + Send + 'static) -> [R; 2] {
     let ready = Arc::new(AtomicUsize::new(0));
     let tasks = [1, 2].map(|me| {
         let (ready, body) = (ready.clone(), body.clone());

@@ -3,16 +3,8 @@
 
 use core::arch::asm;
 
-/// Asks how deeply valgrind is nested: 0 means not at all.
-const RUNNING_ON_VALGRIND: u64 = 0x1001;
-
 /// Announces a range of memory as a stack; answers with valgrind's number for it.
 const STACK_REGISTER: u64 = 0x1501;
-
-/// True when valgrind runs this process. Costs a few instructions; no system call.
-pub(crate) fn running_on_valgrind() -> bool {
-    request(RUNNING_ON_VALGRIND, 0, 0) != 0
-}
 
 /// Tells valgrind that `lo..hi` is a stack, so that it takes a change of the stack pointer into it for a switch and not
 /// for a giant frame. Returns valgrind's number for it, or 0 when not under valgrind.
@@ -47,7 +39,8 @@ mod tests {
 
     #[test]
     fn a_processor_answers_nothing() {
-        if running_on_valgrind() {
+        const RUNNING_ON_VALGRIND: u64 = 0x1001;
+        if request(RUNNING_ON_VALGRIND, 0, 0) != 0 {
             return;
         }
         assert_eq!(stack_register(core::ptr::null_mut(), core::ptr::null_mut()), 0);

@@ -1,7 +1,7 @@
 //! Declared blocking calls: Go's `cgocall`, `entersyscall` and `exitsyscall`.
 
-use crate::sched::g::G;
 use crate::sched;
+use crate::sched::g::G;
 use core::sync::atomic::Ordering;
 
 /// Runs `f`, which may block its kernel thread, in place. While it does, the goroutine's P may go to others: sysmon takes

@@ -127,6 +127,7 @@ impl Layout {
     }
 
     /// Where the stack of a block begins, 16-byte aligned: pushes go below this address.
+    #[cfg(test)]
     pub(crate) fn stack_top(&self, tp: usize) -> usize {
         (tp - self.below) & !15
     }

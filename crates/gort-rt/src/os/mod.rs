@@ -22,7 +22,6 @@
 //! | [`sched_yield`] | let another kernel thread run | yes |
 //! | [`sleep_ns`] | sleep at least so long, signals notwithstanding | yes |
 //! | [`write_stderr`] | write to descriptor 2, as far as it goes | yes |
-//! | [`read_file`] | the start of a file, into a buffer | yes |
 //! | [`thread_count`] | how many kernel threads this process has | yes |
 //! | [`mem::page_size`] | the unit of all lengths in `mem` | yes |
 //! | [`mem::reserve`] | address space that costs memory only where it is touched; zero; never huge pages | yes |
@@ -35,6 +34,6 @@
 mod linux;
 
 pub(crate) use linux::{
-    available_cpus, futex_wait, futex_wake, gettid, mem, membarrier, membarrier_register, now, read_file, sched_yield,
+    available_cpus, futex_wait, futex_wake, gettid, mem, membarrier, membarrier_register, now, sched_yield,
     sleep_ns, spawn_thread, thread_count, write_stderr,
 };

@@ -52,11 +52,11 @@ pub(crate) fn place(m: &M) -> Option<Place> {
 /// Whether the M should give its P away now, so that goroutines move to another kernel thread.
 #[inline(always)]
 pub(crate) fn migrate(m: &M) -> bool {
-    on() && m.random() % 8 == 0
+    on() && m.random().is_multiple_of(8)
 }
 
 /// Whether to let others run before parking or returning from a wake.
 #[inline(always)]
 pub(crate) fn delay(m: &M) -> bool {
-    on() && m.random() % 4 == 0
+    on() && m.random().is_multiple_of(4)
 }

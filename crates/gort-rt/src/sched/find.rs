@@ -44,10 +44,10 @@ const TIMERS_EVERY: u32 = 16;
 #[inline]
 pub(crate) fn quick(m: &M, p: &P) -> Option<*const Task> {
     let n = p.switches.load(Ordering::Relaxed);
-    if n % TIMERS_EVERY == 0 {
+    if n.is_multiple_of(TIMERS_EVERY) {
         time::run_due(p, m);
     }
-    if n % GLOBAL_EVERY == 0 {
+    if n.is_multiple_of(GLOBAL_EVERY) {
         if let Some(g) = sched().take_global(m, 0, |_| ()) {
             count_switch(p, false);
             return Some(g);

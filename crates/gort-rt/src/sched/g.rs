@@ -275,5 +275,3 @@ impl Ticket {
         Ticket { word, seq: 4 }
     }
 }
-
-

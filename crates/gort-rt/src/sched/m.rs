@@ -10,8 +10,8 @@ use crate::sched::revoke::Revoke;
 use crate::tls::{TlsBlock, SLOT_G};
 use core::cell::Cell;
 use core::ptr;
-use std::alloc::{handle_alloc_error, GlobalAlloc, Layout, System};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::alloc::{handle_alloc_error, GlobalAlloc, Layout, System};
 
 /// What the context that is switched to must do for the one that was left; see `sched::switch`.
 #[derive(Clone, Copy)]

@@ -14,8 +14,8 @@
 
 use crate::sched::chaos;
 use crate::sched::g::G;
-use crate::sched::pool::List;
 use crate::sched::m::M;
+use crate::sched::pool::List;
 use crate::sched::task::Task;
 use crate::time::Shard;
 use core::cell::{Cell, UnsafeCell};

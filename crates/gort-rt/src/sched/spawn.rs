@@ -2,8 +2,8 @@
 
 use crate::error::Error;
 use crate::identity;
-use crate::sched;
 use crate::os;
+use crate::sched;
 use crate::sched::budget;
 use crate::sched::g::G;
 use crate::sched::gfree;

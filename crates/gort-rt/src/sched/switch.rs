@@ -90,7 +90,7 @@ fn swap_out(g: &G, m: &'static M, after: After) {
                     }
                     p.put_next(next); // g0 makes a body for it, or hands it to the M that it is locked to
                 }
-                None if yielding => return,     // alone: go on
+                None if yielding => return, // alone: go on
                 None => {}
             }
         }
@@ -131,8 +131,8 @@ pub(crate) fn finish(m: &'static M) {
             }
         },
         After::Requeue(g) => requeue(m, g, false),
-        // SAFETY: g is saved and ours.
         After::Preempted(g) => match m.p() {
+            // SAFETY: g is saved and ours.
             Some(_) => sched().put_global_one(unsafe { &raw const (*g).task }),
             None => requeue(m, g, false),
         },

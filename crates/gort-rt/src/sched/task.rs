@@ -139,7 +139,12 @@ where
     /// Writes a goroutine to be into `block`, which belongs to the caller and then to queues.
     pub(crate) fn make(block: *mut Task, thread: Arc<Inner>, f: F) -> *const Task {
         assert!(Self::FITS);
-        let task = Task { next: Cell::new(ptr::null()), g: Cell::new(ptr::null()), embody: Some(Self::embody), discard: Some(Self::discard) };
+        let task = Task {
+            next: Cell::new(ptr::null()),
+            g: Cell::new(ptr::null()),
+            embody: Some(Self::embody),
+            discard: Some(Self::discard),
+        };
         // SAFETY: the block is the caller's, and large and aligned enough.
         unsafe { block.cast::<Unborn<F>>().write(Unborn { task, thread, f }) };
         block

@@ -21,7 +21,7 @@
 //!
 //! Fresh slots are cut off the current chunk, lowest first. The guard is installed when the slot is first handed out,
 //! outside the lock, since that is a system call. A slot whose guard failed goes to the free list like any other, and
-//! `guarded` says that it still has none. Free lists are last in, first out, for the page tables' and caches' sake.
+//! `tp` says that it still has none. Free lists are last in, first out, for the page tables' and caches' sake.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
@@ -339,7 +339,7 @@ fn map_chunk(bytes: usize, shift: u32, first_index: u32) -> Result<&'static Chun
     }
 }
 
-const _: () = assert!(size_of::<Chunk>() % align_of::<Side>() == 0);
+const _: () = assert!(size_of::<Chunk>().is_multiple_of(align_of::<Side>()));
 
 /// Reserves `bytes` from a multiple of [`CHUNK_ALIGN`] on.
 fn reserve_aligned(bytes: usize) -> Result<*mut u8, i32> {

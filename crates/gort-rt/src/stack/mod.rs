@@ -32,7 +32,7 @@ mod testing;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use error::AllocError;
-pub(crate) use guard::{parse_guard, BadValue, Guard};
+pub(crate) use guard::{parse_guard, Guard};
 
 use arena::{Arena, Side, Table};
 
@@ -93,11 +93,6 @@ impl Slot {
 /// Chooses the kind of guard: a forced one, or else what the kernel can. To be called before the first [`alloc`].
 pub(crate) fn init(forced: Option<Guard>) {
     ARENA.guards().init(forced);
-}
-
-/// The kind of guard that new stacks get.
-pub(crate) fn guard_kind() -> Guard {
-    ARENA.guards().kind()
 }
 
 /// A stack with at least `usable` bytes between `lo` and `hi`; 0 gives the smallest there is. The memory is zero.

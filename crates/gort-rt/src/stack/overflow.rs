@@ -76,8 +76,9 @@ pub(crate) fn install() -> Result<(), i32> {
     Ok(())
 }
 
-/// Puts the previous handlers back, for a runtime that is about to be unloaded, and says whether that was possible: it is
+/// Puts the previous handlers back and says whether that was possible: it is
 /// not when somebody has installed a handler since and may call ours. Not to be called from two threads at a time.
+#[cfg(test)]
 pub(crate) fn uninstall() -> bool {
     let mut complete = true;
     for previous in &PREVIOUS {

@@ -6,17 +6,14 @@
 //!
 //! # Why a wake-up is not lost
 //! ```text
-//!   waiter                                waker (after it changed the word)
-//!   bucket.waiters + 1      (SeqCst)      fence (SeqCst)
-//!   lock the bucket                       bucket.waiters == 0 ?  nobody waits
-//!   *word == expected ?  no: leave        lock the bucket, take matching nodes out,
-//!   arm, queue a node, unlock             claim their tickets
+//!   waiter                                waker, after it changed the word
+//!   lock the bucket                       lock the bucket
+//!   *word == expected ?  no: leave        take matching nodes out, claim their tickets
+//!   arm, queue a node, unlock             unlock
 //!   park
 //! ```
-//! If the waker reads 0, its change of the word comes before the waiter's increment in the order of SeqCst operations, so
-//! the waiter reads the changed word and does not wait. If it reads more, the lock orders the two: either the node is
-//! there, or the waiter will lock after the waker and read the changed word. From the queue on, the ticket of the wait
-//! decides: see `sched::g`.
+//! The lock orders the two. If the waker comes second, the node is there. If the waiter comes second, it reads the changed
+//! word and does not wait. From the queue on, the ticket of the wait decides: see `sched::g`.
 //!
 //! A timer ends a wait by claiming its ticket and nothing else; the goroutine then takes its node out itself. A waker that
 //! meets such a node loses the claim and looks for another.
@@ -28,7 +25,7 @@ use crate::sync::rawmutex::RawMutex;
 use crate::time;
 use core::cell::Cell;
 use core::ptr;
-use core::sync::atomic::{fence, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Buckets in the table; memory is committed as buckets are used.
 const BUCKETS: usize = 1 << 16;
@@ -54,8 +51,6 @@ unsafe impl Send for Queue {}
 
 #[repr(align(64))]
 struct Bucket {
-    /// Goroutines in the queue or about to be; see the module's head.
-    waiters: AtomicU32,
     queue: RawMutex<Queue>,
 }
 
@@ -88,9 +83,8 @@ impl Queue {
     }
 }
 
-static TABLE: [Bucket; BUCKETS] = [const {
-    Bucket { waiters: AtomicU32::new(0), queue: RawMutex::new(Queue { first: ptr::null(), last: ptr::null() }) }
-}; BUCKETS];
+static TABLE: [Bucket; BUCKETS] =
+    [const { Bucket { queue: RawMutex::new(Queue { first: ptr::null(), last: ptr::null() }) } }; BUCKETS];
 
 fn bucket(word: usize) -> &'static Bucket {
     // Fibonacci hashing of the word's number (futexes are 4-byte aligned).
@@ -115,12 +109,9 @@ pub enum Wait {
 /// `word` is readable.
 pub(crate) unsafe fn wait(g: &G, word: *const AtomicU32, expected: u32, bits: u32, deadline: Option<u64>) -> Wait {
     let bucket = bucket(word as usize);
-    bucket.waiters.fetch_add(1, Ordering::SeqCst);
     let mut queue = bucket.queue.lock();
     // SAFETY: the caller vouches for the word.
-    if unsafe { (*word).load(Ordering::SeqCst) } != expected {
-        drop(queue);
-        bucket.waiters.fetch_sub(1, Ordering::Relaxed);
+    if unsafe { (*word).load(Ordering::Acquire) } != expected {
         return Wait::Changed;
     }
     let ticket = g.arm();
@@ -145,8 +136,6 @@ pub(crate) unsafe fn wait(g: &G, word: *const AtomicU32, expected: u32, bits: u3
     let mut queue = bucket.queue.lock();
     if node.linked.get() {
         queue.remove(&node);
-        drop(queue);
-        bucket.waiters.fetch_sub(1, Ordering::Relaxed);
     }
     Wait::TimedOut
 }
@@ -156,12 +145,10 @@ pub(crate) unsafe fn wait(g: &G, word: *const AtomicU32, expected: u32, bits: u3
 /// From any thread. The word itself is not touched.
 pub(crate) fn wake(word: usize, n: u32, bits: u32) -> u32 {
     let bucket = bucket(word);
-    fence(Ordering::SeqCst);
-    if bucket.waiters.load(Ordering::SeqCst) == 0 || n == 0 {
+    if n == 0 {
         return 0;
     }
     let mut woken = 0;
-    let mut taken = 0;
     let mut runnable = Batch::new();
     {
         let mut queue = bucket.queue.lock();
@@ -174,7 +161,6 @@ pub(crate) fn wake(word: usize, n: u32, bits: u32) -> u32 {
             }
             let ticket = node.ticket;
             queue.remove(node);
-            taken += 1;
             match ticket.claim(false) {
                 Claim::Lost => continue, // its timer was first
                 Claim::Running => {}
@@ -187,7 +173,6 @@ pub(crate) fn wake(word: usize, n: u32, bits: u32) -> u32 {
             }
         }
     }
-    bucket.waiters.fetch_sub(taken, Ordering::Relaxed);
     let one = runnable.len == 1;
     while let Some(task) = runnable.pop() {
         wake::ready(task, one);

@@ -1,5 +1,5 @@
 //! Locks for the runtime's own state. They block the kernel thread and know nothing of goroutines.
 
-pub(crate) mod rawmutex;
 pub(crate) mod event;
 pub(crate) mod futex;
+pub(crate) mod rawmutex;

@@ -12,6 +12,6 @@ mod thread;
 pub(crate) use clock::{now, sleep_ns};
 pub(crate) use cpus::available_cpus;
 pub(crate) use fence::{membarrier, membarrier_register};
-pub(crate) use file::{read_file, write_stderr};
+pub(crate) use file::write_stderr;
 pub(crate) use futex::{futex_wait, futex_wake};
 pub(crate) use thread::{gettid, sched_yield, spawn_thread, thread_count};
