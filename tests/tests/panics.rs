@@ -179,7 +179,7 @@ fn no_panic_no_abort() {
 
 #[test]
 fn a_value_that_panics_aborts() {
-    let texts = ["the body panics", "on_panic value panicked"];
+    let texts = ["the body panics", "its on_panic value, or dropping"];
     aborts("a_value_that_panics_aborts", &texts, || {
         CThread::spawn(|| each(value_panics, &(), 1)).join();
     });
@@ -187,7 +187,7 @@ fn a_value_that_panics_aborts() {
 
 #[test]
 fn a_payload_that_panics_aborts() {
-    let texts = ["in the payload's drop", "on_panic value panicked"];
+    let texts = ["in the payload's drop", "its on_panic value, or dropping"];
     aborts("a_payload_that_panics_aborts", &texts, || {
         CThread::spawn(|| through_c(|| ffi::callback_or(|| panic_any(BadPayload), || ()))).join();
     });

@@ -20,7 +20,7 @@ pub struct Stats {
     pub extra_ms: usize,
     /// Foreign threads that are bound to an extra M now.
     pub extra_ms_in_use: usize,
-    /// Callbacks that foreign threads are in now.
+    /// Foreign threads that are in a callback now.
     pub callbacks: usize,
 }
 

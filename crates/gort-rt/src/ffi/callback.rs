@@ -104,7 +104,7 @@ pub fn callback_or<T>(f: impl FnOnce() -> T, on_panic: impl FnOnce() -> T) -> T 
                 drop(payload);
                 on_panic()
             }));
-            or.unwrap_or_else(|_| die("a callback", "its on_panic value panicked"))
+            or.unwrap_or_else(|_| die("a callback", "its on_panic value, or dropping the panic's payload, panicked"))
         }
     }
 }

@@ -34,6 +34,6 @@
 mod linux;
 
 pub(crate) use linux::{
-    available_cpus, futex_wait, futex_wake, gettid, mem, membarrier, membarrier_register, now, sched_yield,
-    sleep_ns, spawn_thread, thread_count, write_stderr,
+    available_cpus, futex_wait, futex_wake, gettid, mem, membarrier, membarrier_register, now, sched_yield, sleep_ns,
+    spawn_thread, thread_count, write_stderr,
 };

@@ -40,7 +40,8 @@ const GLOBAL_EVERY: u32 = 61;
 /// Every so many switches the clock is read, if any timer is set.
 const TIMERS_EVERY: u32 = 16;
 
-/// The next goroutine from what is at hand: timers that are due, runnext, the ring, the global queue.
+/// The next goroutine from what is at hand: timers that are due, runnext, the ring, those that have not begun, the global
+/// queue.
 #[inline]
 pub(crate) fn quick(m: &M, p: &P) -> Option<*const Task> {
     let n = p.switches.load(Ordering::Relaxed);
@@ -61,8 +62,11 @@ pub(crate) fn quick(m: &M, p: &P) -> Option<*const Task> {
     } else if let Some(g) = p.take_next() {
         p.put(g); // the slice is used up: behind the others
     }
-    let g = p.get().or_else(|| sched().take_global(m, (RING / 2) as usize, |g| p.put(g)))?;
+    // Those that wait to go on and those that wait to begin take turns.
+    let g = if n.is_multiple_of(2) { p.begin().or_else(|| p.get()) } else { p.get().or_else(|| p.begin()) };
+    let g = g.or_else(|| sched().take_global(m, (RING / 2) as usize, |g| p.put(g)))?;
     count_switch(p, false);
+    wake::wake_if_waiting(p);
     Some(g)
 }
 

@@ -41,6 +41,7 @@ pub(crate) fn put(m: &M, g: *const G) {
     budget::release(p);
     // SAFETY: the goroutine is dead and ours; its mapping stays. For the list see `get`.
     unsafe {
+        (*g).locks.set(0); // it may have died locked
         match p {
             _ if !(*g).is_usual() => go_cold(g),
             Some(p) => DEPOT.put(&mut *p.free.get(), g),

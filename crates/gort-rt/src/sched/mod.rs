@@ -8,7 +8,7 @@
 //! | `wake` | making goroutines runnable and finding them a processor |
 //! | `revoke` | entering the runtime, and taking a P from one who is outside |
 //! | `sysmon` | who takes it, and when |
-//! | `task`, `spawn`, `pool`, `gfree`, `budget` | birth, death and reuse of goroutines |
+//! | `task`, `young`, `spawn`, `pool`, `gfree`, `budget` | birth, death and reuse of goroutines |
 //! | `global`, `run` | what is shared; a kernel thread's life |
 //! | `deadlock`, `chaos` | the report that nothing can go on; the mode for tests |
 
@@ -30,10 +30,12 @@ pub(crate) mod switch;
 pub(crate) mod sysmon;
 pub(crate) mod task;
 pub(crate) mod wake;
+pub(crate) mod young;
 
 use crate::tls;
 use core::sync::atomic::Ordering;
 use g::G;
+use p::P;
 
 pub(crate) use switch::{park, yield_now};
 
@@ -54,7 +56,7 @@ pub(crate) fn checkpoint() {
     if let Some(g) = parkable() {
         // SAFETY: the M of a running goroutine is set and lives for ever.
         let m = unsafe { &*g.m.get() };
-        if m.lost_p() || m.p().is_some_and(|p| p.preempt.load(Ordering::Relaxed)) {
+        if m.lost_p() || m.p().is_some_and(P::wants_to_switch) {
             rejoin(g);
         }
     }

@@ -17,10 +17,11 @@ use crate::sched::g::G;
 use crate::sched::m::M;
 use crate::sched::pool::List;
 use crate::sched::task::Task;
+use crate::sched::young::{Young, ENOUGH};
 use crate::time::Shard;
 use core::cell::{Cell, UnsafeCell};
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crossbeam_utils::CachePadded;
 
 /// Goroutines that a ring holds.
@@ -46,6 +47,10 @@ pub(crate) struct P {
     pub(crate) free: UnsafeCell<List<G>>,
     /// Blocks for goroutines to be; the holder's.
     pub(crate) blocks: UnsafeCell<List<Task>>,
+    /// Goroutines that were spawned here and have not begun; the holder's.
+    young: UnsafeCell<Young>,
+    /// How many; the holder writes.
+    young_len: AtomicUsize,
     /// Goroutines that may be spawned here before the budget is asked; the holder's.
     pub(crate) credit: Cell<usize>,
     /// Timers set by goroutines that ran here.
@@ -68,7 +73,7 @@ pub(crate) struct Seen {
     pub(crate) switch_at: AtomicU64,
 }
 
-// SAFETY: see the module's head for the ring; `free`, `blocks` and `credit` belong to the holder of the P, of whom there is one.
+// SAFETY: see the module's head for the ring; `free`, `blocks`, `young` and `credit` belong to the holder of the P, of whom there is one.
 unsafe impl Sync for P {}
 // SAFETY: nothing in a P is tied to a thread.
 unsafe impl Send for P {}
@@ -87,6 +92,8 @@ impl P {
             ring: [const { AtomicPtr::new(ptr::null_mut()) }; RING as usize],
             free: UnsafeCell::new(List::new()),
             blocks: UnsafeCell::new(List::new()),
+            young: UnsafeCell::new(Young::new()),
+            young_len: AtomicUsize::new(0),
             credit: Cell::new(0),
             timers: CachePadded::new(Shard::new()),
             live: AtomicI64::new(0),
@@ -108,7 +115,55 @@ impl P {
 
     /// Whether anything waits here.
     pub(crate) fn has_work(&self) -> bool {
-        !self.runnext.load(Ordering::Relaxed).is_null() || self.ring_len() as i32 > 0
+        self.has_hidden() || self.ring_len() as i32 > 0
+    }
+
+    /// Whether anything waits here that thieves do not take, or not at once.
+    pub(crate) fn has_hidden(&self) -> bool {
+        !self.runnext.load(Ordering::Relaxed).is_null() || self.young_len.load(Ordering::Relaxed) != 0
+    }
+
+    /// Owner: a goroutine was spawned. Inside the runtime.
+    #[inline]
+    pub(crate) fn put_young(&self, m: &M, task: *const Task) {
+        if chaos::on() {
+            return self.put_ready(m, task, true);
+        }
+        // SAFETY: the holder of the P is the only one who touches the list; the task is ours.
+        let young = unsafe { &mut *self.young.get() };
+        // SAFETY: as above.
+        unsafe { young.push(task) };
+        self.young_len.store(young.len(), Ordering::Relaxed);
+    }
+
+    /// Whether a goroutine that runs here should let others run, because its slice is used up or it spawns far ahead.
+    #[inline]
+    pub(crate) fn wants_to_switch(&self) -> bool {
+        self.preempt.load(Ordering::Relaxed) || self.young_len.load(Ordering::Relaxed) > ENOUGH
+    }
+
+    /// Owner: the next goroutine to begin.
+    #[inline]
+    pub(crate) fn begin(&self) -> Option<*const Task> {
+        if self.young_len.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        // SAFETY: as in `put_young`.
+        let young = unsafe { &mut *self.young.get() };
+        let task = young.pop();
+        self.young_len.store(young.len(), Ordering::Relaxed);
+        task
+    }
+
+    /// Owner: moves goroutines that have not begun to the ring, where thieves find them, if it is empty.
+    pub(crate) fn show_young(&self) {
+        if self.young_len.load(Ordering::Relaxed) < 2 || self.ring_len() != 0 {
+            return;
+        }
+        // SAFETY: as in `put_young`.
+        let young = unsafe { &mut *self.young.get() };
+        young.show(|task| self.put(task));
+        self.young_len.store(young.len(), Ordering::Relaxed);
     }
 
     /// Owner: makes `g` the next to run; what was there goes to the ring.

@@ -78,7 +78,11 @@ where
                 return Err(e);
             }
         },
-        _ => task,
+        _ => {
+            wake::spawned(task);
+            sched::checkpoint();
+            return Ok(());
+        }
     };
     wake::ready(task, true);
     sched::checkpoint();

@@ -174,9 +174,9 @@ fn watch(s: &'static Sched, p: &'static P, m: &'static M, now: u64, waiting: boo
     if !(blocked || hogging) || !(waiting || p.has_work()) {
         return false;
     }
-    // While an idle P could take the waiting work, there is no need to uproot a goroutine that computes; work in this
-    // P's own runnext must be stolen or handed over, which the idle P does.
-    if !blocked && s.npidle.load(Ordering::Relaxed) != 0 {
+    // While an idle P can take the waiting work there is no need to uproot a goroutine that computes. What only this P's
+    // holder reaches, however, waits until the P goes to another.
+    if !blocked && !p.has_hidden() && s.npidle.load(Ordering::Relaxed) != 0 {
         return false;
     }
     if !blocked && now - seen.switch_at.load(Ordering::Relaxed) < SLICE + GRACE {

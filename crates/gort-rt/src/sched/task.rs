@@ -27,6 +27,8 @@ use std::sync::Arc;
 pub(crate) struct Task {
     /// The next task in the queue that holds this one.
     pub(crate) next: Cell<*const Task>,
+    /// The one before it, in the lists that go both ways.
+    pub(crate) prev: Cell<*const Task>,
     /// The goroutine; null while it has none.
     g: Cell<*const G>,
     /// How to embody an [`Unborn`] of this type.
@@ -38,7 +40,13 @@ pub(crate) struct Task {
 impl Task {
     /// The task in a goroutine's own G.
     pub(crate) const fn of_goroutine() -> Task {
-        Task { next: Cell::new(ptr::null()), g: Cell::new(ptr::null()), embody: None, discard: None }
+        Task {
+            next: Cell::new(ptr::null()),
+            prev: Cell::new(ptr::null()),
+            g: Cell::new(ptr::null()),
+            embody: None,
+            discard: None,
+        }
     }
 
     /// Makes the task find the G that it lies in.
@@ -141,6 +149,7 @@ where
         assert!(Self::FITS);
         let task = Task {
             next: Cell::new(ptr::null()),
+            prev: Cell::new(ptr::null()),
             g: Cell::new(ptr::null()),
             embody: Some(Self::embody),
             discard: Some(Self::discard),

@@ -39,6 +39,18 @@ pub(crate) fn wake(ticket: &Ticket) -> bool {
 /// Makes `task`, which the caller owns, runnable: next on this P, or at its tail, or by injection.
 #[inline]
 pub(crate) fn ready(task: *const Task, next: bool) {
+    publish(task, |m, p| p.put_ready(m, task, next));
+}
+
+/// Makes `task`, which was spawned just now and which the caller owns, runnable.
+#[inline]
+pub(crate) fn spawned(task: *const Task) {
+    publish(task, |m, p| p.put_young(m, task));
+}
+
+/// Gives `task` to the P of the caller by `put`, or, where there is none, to the injection stack.
+#[inline]
+fn publish(task: *const Task, put: impl FnOnce(&M, &P)) {
     // SAFETY: the current goroutine lives, and so does its M.
     if let Some(me) = unsafe { tls::current_goroutine().as_ref() } {
         // Inside the runtime already: a signal handler, or an allocator that waits. The P is not ours to touch.
@@ -47,7 +59,7 @@ pub(crate) fn ready(task: *const Task, next: bool) {
         if !inside {
             let m = enter(me);
             if let Some(p) = m.p() {
-                p.put_ready(m, task, next);
+                put(m, p);
                 wake_if_waiting(p);
                 leave(m);
                 return;
@@ -59,11 +71,15 @@ pub(crate) fn ready(task: *const Task, next: bool) {
     wake_idle_p();
 }
 
-/// Wakes an idle P if this one's ring holds work and nobody is looking for any.
+/// Shows others the work that waits on this P, if there are any without; wakes an idle P if nobody is looking for work.
 #[inline]
 pub(crate) fn wake_if_waiting(p: &P) {
     let s = sched();
-    if s.npidle.load(Ordering::Relaxed) != 0 && p.ring_len() > 0 && s.nmspinning.load(Ordering::Relaxed) == 0 {
+    if s.npidle.load(Ordering::Relaxed) == 0 && s.nmspinning.load(Ordering::Relaxed) == 0 {
+        return;
+    }
+    p.show_young();
+    if p.ring_len() > 0 && s.nmspinning.load(Ordering::Relaxed) == 0 {
         wake_idle_p();
     }
 }
