@@ -3,7 +3,8 @@
 //! Only private WAIT, WAIT_BITSET, WAKE and WAKE_BITSET are taken over. Everything else (shared words, requeue, priority
 //! inheritance) goes to the kernel, where it may block the kernel thread; sysmon then gives the P to others.
 //!
-//! A wake has one count for both tables: goroutines are served first, then the kernel is asked for what is left. Each
+//! A wake has one count for both tables: goroutines are served first, then the kernel is asked for what is left. (While
+//! kernel threads are known to wait on the word the order alternates, so that neither kind starves the other.) Each
 //! waiter is in one table only, so it is counted once. The kernel is asked even if no hook saw a kernel thread wait, since
 //! not every wait goes through `syscall`.
 
@@ -11,7 +12,7 @@ use crate::sleep::deadline;
 use crate::switch::may_park;
 use crate::sys::{fail, raw};
 use core::sync::atomic::AtomicU32;
-use gort_rt::hook::{self, Blocked, Wait};
+use gort_rt::hook::{self, Blocked, KernelWait, Wait};
 use libc::{c_int, c_long, timespec};
 
 /// All bits: a plain wait or wake is one that matches any.
@@ -45,6 +46,15 @@ unsafe fn wake(args: [usize; 6], bits: u32) -> c_long {
         // SAFETY: the kernel decides what this means.
         return unsafe { raw(libc::SYS_futex, args) };
     }
+    if hook::kernels_turn(args[0]) {
+        // SAFETY: the caller's call.
+        let first = unsafe { raw(libc::SYS_futex, args) };
+        if first < 0 || first >= c_long::from(n) {
+            return first;
+        }
+        let left = n as u32 - first as u32;
+        return first + c_long::from(hook::futex_wake(args[0], left, bits));
+    }
     let woken = hook::futex_wake(args[0], n as u32, bits);
     if woken == n as u32 {
         return c_long::from(n);
@@ -62,6 +72,7 @@ unsafe fn wait(args: [usize; 6], op: c_int, command: c_int) -> c_long {
     let timeout = args[3] as *const timespec;
     if !may_park() {
         let _blocked = timeout.is_null().then(Blocked::here);
+        let _waits = KernelWait::on(args[0]);
         // SAFETY: the caller's promise, passed on.
         return unsafe { raw(libc::SYS_futex, args) };
     }

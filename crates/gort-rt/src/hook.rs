@@ -3,9 +3,11 @@
 //! Every function here may be called from any thread, inside a libc function: none allocates, panics, or touches errno.
 
 use crate::arch;
+use crate::fork;
 use crate::identity;
 use crate::os;
 use crate::sched;
+use crate::sched::g::G;
 use crate::sched::global::try_sched;
 use crate::stack;
 use crate::sync::futex;
@@ -14,12 +16,21 @@ use crate::thread;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 pub use crate::sched::deadlock::Blocked;
-pub use crate::sync::futex::Wait;
+pub use crate::sync::futex::{KernelWait, Wait};
 
 /// Whether the caller runs on a goroutine that may park here.
 #[inline(always)]
 pub fn may_park() -> bool {
-    sched::parkable().is_some()
+    sched::parkable().is_some_and(|g| !in_signal_handler(g))
+}
+
+/// Whether the caller runs on the alternate signal stack of the kernel thread: in a signal handler, which must not switch.
+#[inline]
+fn in_signal_handler(g: &G) -> bool {
+    let here = 0u8;
+    // SAFETY: the M of a running goroutine is set and lives for ever.
+    let (lo, hi) = unsafe { (*g.m.get()).alternate.get() };
+    (lo..hi).contains(&(&raw const here as usize))
 }
 
 /// Parks the calling goroutine on a futex word until a wake, or until `deadline` in nanoseconds of the monotonic clock.
@@ -35,11 +46,22 @@ pub unsafe fn futex_wait(word: *const AtomicU32, expected: u32, bits: u32, deadl
 /// Wakes up to `n` goroutines that wait on the word at this address; returns how many.
 #[inline]
 pub fn futex_wake(word: usize, n: u32, bits: u32) -> u32 {
+    if fork::is_child() {
+        return 0; // the table is the parent's, locks and all
+    }
     let woken = futex::wake(word, n, bits);
     if woken > 0 {
-        sched::checkpoint();
+        if let Some(g) = sched::parkable().filter(|g| !in_signal_handler(g)) {
+            sched::after_wake(g);
+        }
     }
     woken
+}
+
+/// Whether this wake of the word at this address should go to the kernel's waiters first.
+#[inline]
+pub fn kernels_turn(word: usize) -> bool {
+    futex::kernels_turn(word)
 }
 
 /// Parks the calling goroutine until `deadline`, in nanoseconds of the monotonic clock. False: it may not park here.
@@ -74,6 +96,9 @@ pub fn now() -> u64 {
 /// One at a time, since no library may go while its variables are copied. A constructor that loads another library does so
 /// within the outer call.
 pub fn with_modules_changing<T>(load: impl FnOnce() -> T) -> T {
+    if fork::is_child() {
+        return load(); // the lock may be held by a thread that is not here
+    }
     let _changing = MODULES.lock();
     let value = load();
     if try_sched().is_some() {

@@ -58,7 +58,8 @@ fn start(config: Config, first: bool) -> Result<&'static Sched, Error> {
         overflow::install().map_err(|e| Error::os("cannot install the handler for stack overflows", e))?;
     }
     fork::init();
-    let s = install(settings.procs, settings.stack_size);
     sysmon::start().map_err(|e| Error::os("cannot start the runtime's first thread", e))?;
+    let s = install(settings.procs, settings.stack_size);
+    sysmon::ready();
     Ok(s)
 }

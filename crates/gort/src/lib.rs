@@ -27,3 +27,7 @@ pub use gort_rt::{alloc, ffi, stats, thread, Config, Error, Stats, TLS_SLOTS};
 
 #[doc(hidden)]
 pub use gort_rt::testing;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

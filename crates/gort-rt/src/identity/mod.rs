@@ -23,7 +23,7 @@
 //! word that it could not explain, or by `GORT_IDENTITY=donor`. `GORT_IDENTITY=built` insists on the other way and fails
 //! where it cannot be trusted.
 //!
-//! If glibc lacks one of the names that are needed, [`init`] fails; goroutines then have to be real threads.
+//! If glibc lacks one of the names that are needed, [`init`] fails, and with it the start of the runtime.
 //!
 //! # Life of a block
 //!

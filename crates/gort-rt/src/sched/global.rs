@@ -1,11 +1,11 @@
 //! What all Ps and Ms share: the idle lists, the global queue and the injection stack.
 //!
-//! * The **global queue** holds what overflowed a ring, what yielded without a P, and chaos' choice. A lock and a list.
+//! * The **global queue** holds what overflowed a ring, whose time slice was used up, and chaos' choice. A lock and a list.
 //! * The **injection stack** takes goroutines from anybody without a P: foreign threads, plain threads, detached
 //!   goroutines, signal handlers. Pushing is one compare-and-swap loop that never waits; whoever polls the global queue
 //!   takes the whole stack and puts it, oldest first, behind what is queued.
-//! * The **idle lists** of Ps and Ms lie under one lock. A P on its list has an empty ring, except for the moment before
-//!   the M that released it looks again (see `find`).
+//! * The **idle lists** of Ps and Ms lie under one lock. A P on its list has no work, unless no
+//!   thread could be had to run it; then sysmon tries again.
 
 use crate::sched::m::M;
 use crate::sched::p::P;

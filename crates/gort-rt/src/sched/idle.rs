@@ -42,13 +42,16 @@ pub(crate) fn take_idle_p(m: &'static M) -> bool {
     true
 }
 
-/// Chaos: gives the P to another M, so that what it runs next runs on another kernel thread.
+/// Chaos: gives the P to another M, so that what it runs next runs on another kernel thread. True: the M has no P now.
 pub(crate) fn give_p_away(m: &'static M) -> bool {
     if m.spinning.get() {
         return false;
     }
     match detach_p(m) {
-        Some(p) => wake::start_m(p, false),
+        Some(p) => {
+            wake::start_m(p, false);
+            true
+        }
         None => false,
     }
 }
@@ -82,6 +85,7 @@ pub(crate) fn release_and_recheck(m: &'static M) -> Recheck {
     if work || (until != u64::MAX && until <= os::now()) {
         if let Some(p) = s.idle.lock().take_p() {
             acquire(m, p);
+            wake::rouse_sysmon();
             if work {
                 m.spinning.set(true);
                 s.nmspinning.fetch_add(1, Ordering::SeqCst);

@@ -64,6 +64,8 @@ pub(crate) struct M {
     pub(crate) tid: AtomicI32,
     /// The M that was made before this one.
     older: AtomicPtr<M>,
+    /// Addresses of the thread's alternate signal stack, if it is ours.
+    pub(crate) alternate: Cell<(usize, usize)>,
     /// A goroutine that was locked to this M has ended: so must the thread.
     pub(crate) dying: Cell<bool>,
     pub(crate) rng: Cell<u64>,
@@ -103,6 +105,7 @@ impl M {
             depth: AtomicU32::new(0),
             tid: AtomicI32::new(0),
             older: AtomicPtr::new(ptr::null_mut()),
+            alternate: Cell::new((0, 0)),
             dying: Cell::new(false),
             rng: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (u64::from(id) + 1).wrapping_mul(0xff51_afd7_ed55_8ccd)),
             parked: AtomicU32::new(0),

@@ -39,6 +39,8 @@ pub(crate) struct P {
     pub(crate) switches: AtomicU32,
     /// Set by sysmon when the slice is used up: do not let runnext inherit it.
     pub(crate) preempt: AtomicBool,
+    /// Wakes by goroutines that run here; see `after_wake`.
+    pub(crate) wakes: AtomicU32,
     runnext: AtomicPtr<Task>,
     head: CachePadded<AtomicU32>,
     tail: CachePadded<AtomicU32>,
@@ -86,6 +88,7 @@ impl P {
             schedtick: AtomicU32::new(0),
             switches: AtomicU32::new(0),
             preempt: AtomicBool::new(false),
+            wakes: AtomicU32::new(0),
             runnext: AtomicPtr::new(ptr::null_mut()),
             head: CachePadded::new(AtomicU32::new(0)),
             tail: CachePadded::new(AtomicU32::new(0)),
@@ -116,6 +119,11 @@ impl P {
     /// Whether anything waits here.
     pub(crate) fn has_work(&self) -> bool {
         self.has_hidden() || self.ring_len() as i32 > 0
+    }
+
+    /// Whether anything waits here besides runnext.
+    pub(crate) fn has_work_behind(&self) -> bool {
+        self.ring_len() as i32 > 0 || self.young_len.load(Ordering::Relaxed) != 0
     }
 
     /// Whether anything waits here that thieves do not take, or not at once.

@@ -36,6 +36,7 @@ extern "C" fn thread_main(arg: *mut c_void) -> *mut c_void {
     let m: &'static M = unsafe { &*arg.cast::<M>() };
     // Without an alternate stack an overflow is still fatal, only without a report.
     let alternate = overflow::thread_altstack();
+    m.alternate.set(alternate.as_ref().map_or((0, 0), overflow::AltStack::range));
     m.g0.tp.set(arch::thread_pointer());
     m.tid.store(os::gettid(), Ordering::Release);
     chaos::seed(m);

@@ -1,6 +1,7 @@
 //! The birth and death of a goroutine.
 
 use crate::error::Error;
+use crate::fork;
 use crate::identity;
 use crate::os;
 use crate::sched;
@@ -187,6 +188,15 @@ where
     // SAFETY: we are on the goroutine, at its end: nothing of the user's runs on it after its destructors.
     unsafe { identity::run_destructors() };
     done();
+    // The result may have been dropped just now, and its drop may have used thread-locals: their destructors must not be left
+    // for the next goroutine on this stack.
+    // SAFETY: as above.
+    unsafe { identity::run_destructors() };
+    if fork::is_child() {
+        // The last thread of the process has returned, as far as its code can tell.
+        // SAFETY: exit may be called anywhere.
+        unsafe { libc::exit(0) };
+    }
     // SAFETY: `Unborn::embody` stored it by `into_raw`; it is dropped once.
     drop(unsafe { Arc::from_raw(g.thread.replace(ptr::null())) });
     switch::exit(g)

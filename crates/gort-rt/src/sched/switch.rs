@@ -70,6 +70,11 @@ pub(crate) fn exit(g: &G) -> ! {
 
 /// Leaves `g`, inside the runtime; returns when `g` is resumed, inside the runtime, perhaps on another M.
 fn swap_out(g: &G, m: &'static M, after: After) {
+    let call = m.syscall_tick.load(Ordering::Relaxed);
+    if call % 2 == 1 {
+        // It parks within a declared blocking call: the M is not in one any more.
+        m.syscall_tick.store(call.wrapping_add(1), Ordering::Relaxed);
+    }
     let yielding = matches!(after, After::Requeue(_) | After::Preempted(_));
     if let Some(p) = m.p() {
         if g.locks.get() == 0 && !chaos::migrate(m) {

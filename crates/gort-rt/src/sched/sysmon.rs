@@ -23,7 +23,7 @@ use crate::sched::wake;
 use crate::time;
 use core::ffi::c_void;
 use core::ptr;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// A goroutine's time slice, in nanoseconds.
 const SLICE: u64 = 10_000_000;
@@ -42,12 +42,24 @@ const PATIENCE: u32 = 50;
 const DEEP_AFTER: u64 = 50_000_000;
 const SECOND: u64 = 1_000_000_000;
 
-/// Starts the thread. Once, at the start of the runtime.
+/// 1 once the runtime is complete and sysmon may look at it.
+static READY: AtomicU32 = AtomicU32::new(0);
+
+/// Starts the thread, which waits for [`ready`]. At the start of the runtime, while it can still fail.
 pub(crate) fn start() -> Result<(), i32> {
     os::spawn_thread(c"gort-sysmon", 256 << 10, main, ptr::null_mut())
 }
 
+/// The runtime is complete.
+pub(crate) fn ready() {
+    READY.store(1, Ordering::Release);
+    os::futex_wake(&READY, 1);
+}
+
 extern "C" fn main(_: *mut c_void) -> *mut c_void {
+    while READY.load(Ordering::Acquire) == 0 {
+        os::futex_wait(&READY, 0, None);
+    }
     let s = sched();
     let mut pause = SHORTEST;
     let mut quiet = 0;
@@ -91,8 +103,9 @@ fn trim() {
     task::trim();
 }
 
+/// Whether every P is idle and, unless no thread could be had for one, without work.
 fn all_idle(s: &Sched) -> bool {
-    s.npidle.load(Ordering::SeqCst) as usize == s.ps.len()
+    s.npidle.load(Ordering::SeqCst) as usize == s.ps.len() && !s.ps.iter().any(P::has_work)
 }
 
 /// Sleeps until somebody takes an idle P or pokes. Wakes once a second at first, to give memory back, then not at all.
@@ -159,7 +172,7 @@ fn watch(s: &'static Sched, p: &'static P, m: &'static M, now: u64, waiting: boo
         if seen.schedtick.load(Ordering::Relaxed) != ticks {
             seen.schedtick.store(ticks, Ordering::Relaxed);
             seen.slice_at.store(now, Ordering::Relaxed);
-        } else if now - seen.slice_at.load(Ordering::Relaxed) > SLICE && p.ring_len() as i32 > 0 {
+        } else if now - seen.slice_at.load(Ordering::Relaxed) > SLICE && p.has_work_behind() {
             p.preempt.store(true, Ordering::Relaxed);
         }
     }

@@ -148,6 +148,7 @@ pub(crate) fn start_m(p: &'static P, spinning: bool) -> bool {
     idle.put_free(m);
     idle.put_p(p);
     drop(idle);
+    s.poke.store(true, Ordering::SeqCst); // sysmon tries again: the P may hold work
     if spinning {
         s.nmspinning.fetch_sub(1, Ordering::SeqCst);
     }

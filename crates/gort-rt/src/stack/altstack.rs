@@ -59,6 +59,13 @@ fn current() -> Option<libc::stack_t> {
     (result == 0).then(|| unsafe { stack.assume_init() })
 }
 
+impl AltStack {
+    /// The addresses of the signal stack; empty if the thread has another.
+    pub(crate) fn range(&self) -> (usize, usize) {
+        (self.start as usize, self.start as usize + self.len)
+    }
+}
+
 impl Drop for AltStack {
     fn drop(&mut self) {
         if self.start.is_null() {

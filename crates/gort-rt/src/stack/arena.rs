@@ -66,6 +66,9 @@ pub(super) struct Side {
     pub(super) tp: AtomicUsize,
 }
 
+/// Guards kept back from promises, for stacks of goroutines that are dead and pooled.
+const SPARE_GUARDS: usize = 512;
+
 /// See [`Side::tp`].
 const UNGUARDED: usize = 0;
 /// See [`Side::tp`].
@@ -202,7 +205,10 @@ impl Arena {
     /// See [`super::ensure`].
     pub(super) fn ensure(&'static self, usable: usize, stacks: usize) -> Result<usize, AllocError> {
         let shift = shift_for(usable)?;
-        let guards = self.guards.capacity(stacks)?;
+        // Guards of other classes' stacks, and of bodies that lie dead where this P cannot reach them.
+        let own: usize = self.chunks().filter(|c| c.shift == shift).map(|c| c.used.load(Relaxed) as usize).sum();
+        let others = self.stacks() - own + SPARE_GUARDS;
+        let guards = self.guards.capacity(stacks + others)?.saturating_sub(others);
         let _supply = self.class(shift).lock();
         loop {
             let room: usize = self.chunks().filter(|c| c.shift == shift).map(|c| c.count as usize).sum();

@@ -19,7 +19,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use super::{find, Slot};
 use crate::os;
 
-pub(crate) use super::altstack::thread_altstack;
+pub(crate) use super::altstack::{thread_altstack, AltStack};
 
 /// Tells whose stack a slot is: the goroutine's number, its name (empty if it has none) and the size of its stack in
 /// bytes. Called in the signal handler, so it must be async-signal-safe. `None` if there is no telling.

@@ -7,13 +7,17 @@
 //! # Why a wake-up is not lost
 //! ```text
 //!   waiter                                waker, after it changed the word
-//!   lock the bucket                       lock the bucket
-//!   *word == expected ?  no: leave        take matching nodes out, claim their tickets
-//!   arm, queue a node, unlock             unlock
+//!   lock the bucket                       fence (SeqCst)
+//!   bucket.waiters + 1   (SeqCst)         bucket.waiters == 0 ?  nobody waits
+//!   *word == expected ?  no: leave        lock the bucket
+//!   arm, queue a node, unlock             take matching nodes out, claim their tickets, unlock
 //!   park
 //! ```
-//! The lock orders the two. If the waker comes second, the node is there. If the waiter comes second, it reads the changed
-//! word and does not wait. From the queue on, the ticket of the wait decides: see `sched::g`.
+//! If the waker reads 0, its change of the word comes before the waiter's increment in the order of SeqCst operations, so
+//! the waiter reads the changed word and does not wait. If it reads more, the lock orders the two: either the node is
+//! there, or the waiter locks after the waker and reads the changed word. From the queue on, the ticket of the wait
+//! decides: see `sched::g`. (The count is there so that a wake that concerns no goroutine takes no lock: wakes are made in
+//! signal handlers too.)
 //!
 //! A timer ends a wait by claiming its ticket and nothing else; the goroutine then takes its node out itself. A waker that
 //! meets such a node loses the claim and looks for another.
@@ -25,7 +29,7 @@ use crate::sync::rawmutex::RawMutex;
 use crate::time;
 use core::cell::Cell;
 use core::ptr;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{fence, AtomicU32, Ordering};
 
 /// Buckets in the table; memory is committed as buckets are used.
 const BUCKETS: usize = 1 << 16;
@@ -51,7 +55,20 @@ unsafe impl Send for Queue {}
 
 #[repr(align(64))]
 struct Bucket {
+    /// Goroutines in the queue or about to be; see the module's head. Changes under the lock.
+    waiters: AtomicU32,
+    /// Kernel threads that wait, in the kernel, on words of this bucket, as far as hooks know; for fairness only.
+    kernel: AtomicU32,
+    /// Counts wakes while `kernel` is not zero.
+    turns: AtomicU32,
     queue: RawMutex<Queue>,
+}
+
+impl Bucket {
+    /// `n` waiters less; under the lock.
+    fn count_out(&self, n: u32) {
+        self.waiters.store(self.waiters.load(Ordering::Relaxed) - n, Ordering::Relaxed);
+    }
 }
 
 impl Queue {
@@ -83,8 +100,14 @@ impl Queue {
     }
 }
 
-static TABLE: [Bucket; BUCKETS] =
-    [const { Bucket { queue: RawMutex::new(Queue { first: ptr::null(), last: ptr::null() }) } }; BUCKETS];
+static TABLE: [Bucket; BUCKETS] = [const {
+    Bucket {
+        waiters: AtomicU32::new(0),
+        kernel: AtomicU32::new(0),
+        turns: AtomicU32::new(0),
+        queue: RawMutex::new(Queue { first: ptr::null(), last: ptr::null() }),
+    }
+}; BUCKETS];
 
 fn bucket(word: usize) -> &'static Bucket {
     // Fibonacci hashing of the word's number (futexes are 4-byte aligned).
@@ -110,8 +133,10 @@ pub enum Wait {
 pub(crate) unsafe fn wait(g: &G, word: *const AtomicU32, expected: u32, bits: u32, deadline: Option<u64>) -> Wait {
     let bucket = bucket(word as usize);
     let mut queue = bucket.queue.lock();
+    bucket.waiters.fetch_add(1, Ordering::SeqCst);
     // SAFETY: the caller vouches for the word.
-    if unsafe { (*word).load(Ordering::Acquire) } != expected {
+    if unsafe { (*word).load(Ordering::SeqCst) } != expected {
+        bucket.count_out(1);
         return Wait::Changed;
     }
     let ticket = g.arm();
@@ -136,8 +161,34 @@ pub(crate) unsafe fn wait(g: &G, word: *const AtomicU32, expected: u32, bits: u3
     let mut queue = bucket.queue.lock();
     if node.linked.get() {
         queue.remove(&node);
+        bucket.count_out(1);
     }
     Wait::TimedOut
+}
+
+/// While it lives, the calling kernel thread waits in the kernel on a word. A hint, so that goroutines that contend for the
+/// word do not keep it waiting for ever; see [`kernels_turn`].
+pub struct KernelWait(&'static AtomicU32);
+
+impl KernelWait {
+    /// Counts a wait on the word at this address.
+    pub fn on(word: usize) -> KernelWait {
+        let kernel = &bucket(word).kernel;
+        kernel.fetch_add(1, Ordering::Relaxed);
+        KernelWait(kernel)
+    }
+}
+
+impl Drop for KernelWait {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether this wake of the word should be offered to the kernel's waiters first: every second one while there are any.
+pub(crate) fn kernels_turn(word: usize) -> bool {
+    let bucket = bucket(word);
+    bucket.kernel.load(Ordering::Relaxed) != 0 && bucket.turns.fetch_add(1, Ordering::Relaxed) % 2 == 1
 }
 
 /// Wakes up to `n` goroutines that wait on `word` with a bit of `bits`, oldest first. Returns how many.
@@ -145,10 +196,12 @@ pub(crate) unsafe fn wait(g: &G, word: *const AtomicU32, expected: u32, bits: u3
 /// From any thread. The word itself is not touched.
 pub(crate) fn wake(word: usize, n: u32, bits: u32) -> u32 {
     let bucket = bucket(word);
-    if n == 0 {
+    fence(Ordering::SeqCst);
+    if bucket.waiters.load(Ordering::SeqCst) == 0 || n == 0 {
         return 0;
     }
     let mut woken = 0;
+    let mut taken = 0;
     let mut runnable = Batch::new();
     {
         let mut queue = bucket.queue.lock();
@@ -161,6 +214,7 @@ pub(crate) fn wake(word: usize, n: u32, bits: u32) -> u32 {
             }
             let ticket = node.ticket;
             queue.remove(node);
+            taken += 1;
             match ticket.claim(false) {
                 Claim::Lost => continue, // its timer was first
                 Claim::Running => {}
@@ -172,6 +226,7 @@ pub(crate) fn wake(word: usize, n: u32, bits: u32) -> u32 {
                 break;
             }
         }
+        bucket.count_out(taken);
     }
     let one = runnable.len == 1;
     while let Some(task) = runnable.pop() {

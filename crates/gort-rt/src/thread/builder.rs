@@ -95,11 +95,20 @@ impl Builder {
             let result = catch_unwind(AssertUnwindSafe(f));
             // SAFETY: nobody reads it before `ended` is set.
             unsafe { *theirs.result.get() = Some(result) };
+            // A result that nobody can ask for is dropped here, where thread-locals still work, as std does.
+            let theirs = match Arc::try_unwrap(theirs) {
+                Ok(packet) => {
+                    drop(packet);
+                    None
+                }
+                Err(shared) => Some(shared),
+            };
             move || {
                 // The packet must outlive the event's `set`, and be dropped before the scope may end.
-                // SAFETY: we hold a reference.
-                unsafe { Event::set(&theirs.ended) };
-                drop(theirs);
+                if let Some(theirs) = theirs {
+                    // SAFETY: we hold a reference.
+                    unsafe { Event::set(&theirs.ended) };
+                }
                 if let Some(scope) = scope {
                     scope.leave();
                 }

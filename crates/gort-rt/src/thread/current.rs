@@ -50,8 +50,8 @@ pub(crate) struct Inner {
     wait: Cell<Option<&'static AtomicU64>>,
 }
 
-// SAFETY: `wait` is written once, before the handle is shared with the goroutine or anybody else who may unpark
-// it (the spawner publishes it through the run queue).
+// SAFETY: `wait` is written once, before the goroutine first runs, and read only by somebody who has swapped the number of
+// one of its waits out of `token`, which the goroutine released later than that.
 unsafe impl Sync for Inner {}
 // SAFETY: nothing in it belongs to a thread.
 unsafe impl Send for Inner {}
@@ -69,7 +69,7 @@ impl Inner {
     /// Says whose handle this is, by the wait word.
     ///
     /// # Safety
-    /// Once, before anybody else holds the handle.
+    /// Once, before the goroutine first runs.
     pub(crate) unsafe fn bind(&self, wait: &'static AtomicU64) {
         self.wait.set(Some(wait));
     }

@@ -7,6 +7,7 @@ use super::Result;
 use crate::sync::event::Event;
 use core::fmt;
 use core::marker::PhantomData;
+use core::mem;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::io;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
@@ -32,6 +33,22 @@ impl Data {
             // SAFETY: we hold a reference.
             unsafe { Event::set(&self.all_ended) };
         }
+    }
+}
+
+/// One more that is running; leaves when it is dropped, so that a spawn that fails or panics does not keep the scope.
+struct Member<'a>(&'a Arc<Data>);
+
+impl Member<'_> {
+    fn join(data: &Arc<Data>) -> Member<'_> {
+        data.running.fetch_add(1, Ordering::Relaxed);
+        Member(data)
+    }
+}
+
+impl Drop for Member<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
     }
 }
 
@@ -114,19 +131,13 @@ impl Builder {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        let data = scope.data.clone();
-        data.running.fetch_add(1, Ordering::Relaxed);
+        let member = Member::join(&scope.data);
         // SAFETY: the scope does not end before every goroutine in it has left, and a goroutine leaves at its very end:
         // after its thread-local destructors and after it dropped its share of the packet. An unread result is dropped with
         // the handle, whose lifetime is the scope's, or by the goroutine before it leaves.
-        let handle = unsafe { self.spawn_unchecked(f, Some(data.clone())) };
-        match handle {
-            Ok(handle) => Ok(ScopedJoinHandle { handle, scope: PhantomData }),
-            Err(e) => {
-                data.leave();
-                Err(e)
-            }
-        }
+        let handle = unsafe { self.spawn_unchecked(f, Some(scope.data.clone())) }?;
+        mem::forget(member); // the goroutine leaves
+        Ok(ScopedJoinHandle { handle, scope: PhantomData })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use core::ffi::{c_void, CStr};
 use core::mem::MaybeUninit;
+use std::alloc::{GlobalAlloc, Layout, System};
 
 use super::clock::sleep_ns;
 use super::file::read_file;
@@ -30,15 +31,22 @@ struct Start {
 /// When the system is short of threads (`EAGAIN`) this tries again for about a fifth of a second, since short bursts are
 /// common where processes start; the error is returned after that, and any other at once. Allocates.
 pub(crate) fn spawn_thread(name: &CStr, stack: usize, entry: Entry, arg: *mut c_void) -> Result<(), i32> {
-    let mut start = Box::new(Start { name: [0; NAME_BYTES], entry, arg });
+    let mut record = Start { name: [0; NAME_BYTES], entry, arg };
     let length = name.to_bytes().len().min(NAME_BYTES - 1);
-    start.name[..length].copy_from_slice(&name.to_bytes()[..length]);
-    let start = Box::into_raw(start);
+    record.name[..length].copy_from_slice(&name.to_bytes()[..length]);
+    // Not by the program's global allocator, which may be one that waits for a goroutine.
+    // SAFETY: the layout is not empty.
+    let start = unsafe { System.alloc(Layout::new::<Start>()) }.cast::<Start>();
+    if start.is_null() {
+        return Err(libc::ENOMEM);
+    }
+    // SAFETY: just allocated with this layout.
+    unsafe { start.write(record) };
 
     let result = create(stack, start);
     if result.is_err() {
-        // SAFETY: no thread was made, so the record is still ours alone; it came from into_raw above.
-        drop(unsafe { Box::from_raw(start) });
+        // SAFETY: no thread was made, so the record is still ours alone.
+        unsafe { System.dealloc(start.cast(), Layout::new::<Start>()) };
     }
     result
 }
@@ -79,7 +87,11 @@ fn create(stack: usize, start: *mut Start) -> Result<(), i32> {
 extern "C" fn run(start: *mut c_void) -> *mut c_void {
     // SAFETY: `start` is the box that spawn_thread leaked for this thread and nobody else. It is freed by the end of the
     // statement, before `entry`, which may never return.
-    let Start { name, entry, arg } = *unsafe { Box::from_raw(start.cast::<Start>()) };
+    let Start { name, entry, arg } = unsafe {
+        let record = start.cast::<Start>().read();
+        System.dealloc(start.cast(), Layout::new::<Start>());
+        record
+    };
     // SAFETY: the kernel reads at most 16 bytes up to a zero, which the last byte of `name` always is.
     let _ = unsafe { syscall(libc::SYS_prctl, [libc::PR_SET_NAME as usize, name.as_ptr() as usize, 0, 0, 0, 0]) };
     entry(arg)
