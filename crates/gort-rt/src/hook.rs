@@ -49,10 +49,10 @@ pub fn futex_wake(word: usize, n: u32, bits: u32) -> u32 {
     if fork::is_child() {
         return 0; // the table is the parent's, locks and all
     }
-    let woken = futex::wake(word, n, bits);
+    let (woken, others) = futex::wake(word, n, bits);
     if woken > 0 {
         if let Some(g) = sched::parkable().filter(|g| !in_signal_handler(g)) {
-            sched::after_wake(g);
+            sched::after_wake(g, others);
         }
     }
     woken

@@ -62,19 +62,21 @@ pub(crate) fn checkpoint() {
     }
 }
 
-/// After so many wakes, on average, one gives way to the woken.
-const GIVE_WAY_EVERY: u32 = 32;
+/// After so many wakes, on average, one gives way to the woken: of a word that several wait for, which must be a lock, and of
+/// any other. (Rarely, because the waker may still hold a lock, as std's channels do, for which the woken would spin.)
+const GIVE_WAY_EVERY: [u32; 2] = [32, 1024];
 
 /// The caller, a goroutine that may park, has woken a goroutine that waited for a lock, perhaps. A scheduling point; and now
 /// and then the woken runs at once: a goroutine that takes a lock again and again, and yields only while it holds it, would
 /// otherwise keep it from the others for ever. (Kernel threads are saved from that by being preempted anywhere.)
-pub(crate) fn after_wake(g: &G) {
+pub(crate) fn after_wake(g: &G, others: bool) {
     // SAFETY: the M of a running goroutine is set and lives for ever.
     let p = unsafe { (*g.m.get()).p() };
     // Not at every 32nd wake exactly: goroutines that take turns at a lock would fall into step with that. The product's upper
     // bits are as good as random. Should the P be lost just now, the count is off by one.
+    let sides = GIVE_WAY_EVERY[usize::from(!others)];
     let die = |p: &P| P::bump(&p.wakes).wrapping_mul(0x9e37_79b1) >> 16;
-    if p.is_some_and(|p| die(p).is_multiple_of(GIVE_WAY_EVERY)) {
+    if p.is_some_and(|p| die(p).is_multiple_of(sides)) {
         yield_now(g);
     } else {
         checkpoint();

@@ -163,15 +163,17 @@ impl P {
         task
     }
 
-    /// Owner: moves goroutines that have not begun to the ring, where thieves find them, if it is empty.
-    pub(crate) fn show_young(&self) {
+    /// Owner: moves goroutines that have not begun to the ring, where thieves find them, if it is empty. True: there were
+    /// some.
+    pub(crate) fn show_young(&self) -> bool {
         if self.young_len.load(Ordering::Relaxed) < 2 || self.ring_len() != 0 {
-            return;
+            return false;
         }
         // SAFETY: as in `put_young`.
         let young = unsafe { &mut *self.young.get() };
         young.show(|task| self.put(task));
         self.young_len.store(young.len(), Ordering::Relaxed);
+        true
     }
 
     /// Owner: makes `g` the next to run; what was there goes to the ring.

@@ -2,7 +2,7 @@
 //!
 //! Waking a kernel thread on another processor costs the waker some microseconds and the work up to fifty; running the
 //! goroutine next on the waker's own P costs a switch. So wakers are lazy: a goroutine made ready goes to runnext, and an
-//! idle P is woken only when the ring behind it holds something too. What that policy leaves waiting too long, because the
+//! idle P is woken only when the ring behind it holds more than one. What that policy leaves waiting too long, because the
 //! running goroutine does not come to a scheduling point, sysmon sees.
 //!
 //! Somebody without a P (a foreign thread, a plain thread, a detached goroutine, a signal handler) pushes to the
@@ -78,8 +78,7 @@ pub(crate) fn wake_if_waiting(p: &P) {
     if s.npidle.load(Ordering::Relaxed) == 0 && s.nmspinning.load(Ordering::Relaxed) == 0 {
         return;
     }
-    p.show_young();
-    if p.ring_len() > 0 && s.nmspinning.load(Ordering::Relaxed) == 0 {
+    if (p.show_young() || p.ring_len() > 1) && s.nmspinning.load(Ordering::Relaxed) == 0 {
         wake_idle_p();
     }
 }

@@ -191,18 +191,20 @@ pub(crate) fn kernels_turn(word: usize) -> bool {
     bucket.kernel.load(Ordering::Relaxed) != 0 && bucket.turns.fetch_add(1, Ordering::Relaxed) % 2 == 1
 }
 
-/// Wakes up to `n` goroutines that wait on `word` with a bit of `bits`, oldest first. Returns how many.
+/// Wakes up to `n` goroutines that wait on `word` with a bit of `bits`, oldest first. Returns how many, and whether others
+/// seem to wait still: for the same word or for one in the same bucket.
 ///
 /// From any thread. The word itself is not touched.
-pub(crate) fn wake(word: usize, n: u32, bits: u32) -> u32 {
+pub(crate) fn wake(word: usize, n: u32, bits: u32) -> (u32, bool) {
     let bucket = bucket(word);
     fence(Ordering::SeqCst);
     if bucket.waiters.load(Ordering::SeqCst) == 0 || n == 0 {
-        return 0;
+        return (0, false);
     }
     let mut woken = 0;
     let mut taken = 0;
     let mut runnable = Batch::new();
+    let others;
     {
         let mut queue = bucket.queue.lock();
         let mut at = queue.first;
@@ -227,10 +229,11 @@ pub(crate) fn wake(word: usize, n: u32, bits: u32) -> u32 {
             }
         }
         bucket.count_out(taken);
+        others = bucket.waiters.load(Ordering::Relaxed) != 0;
     }
     let one = runnable.len == 1;
     while let Some(task) = runnable.pop() {
         wake::ready(task, one);
     }
-    woken
+    (woken, others)
 }
