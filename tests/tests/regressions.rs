@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
-use std::sync::{mpsc, Mutex};
+use std::sync::{mpsc, Arc, Mutex};
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -217,7 +217,12 @@ fn fork(child: impl FnOnce() -> i32) -> libc::pid_t {
 fn exit_code(pid: libc::pid_t) -> i32 {
     let mut status = 0;
     // SAFETY: the child is ours; the status is written to a live integer.
-    assert_eq!(gort::ffi::blocking(|| unsafe { libc::waitpid(pid, &mut status, 0) }), pid);
+    let ended = || unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) } == pid;
+    if !eventually(LONG, ended) {
+        // SAFETY: the child is ours, and has not been waited for. It must not outlive us: it holds our output open.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+        panic!("a forked child hangs");
+    }
     assert!(libc::WIFEXITED(status), "the child died of signal {}", libc::WTERMSIG(status));
     libc::WEXITSTATUS(status)
 }
@@ -230,10 +235,13 @@ fn a_forked_child_wakes_its_own_waiters_only() {
     static LOCK: Mutex<u32> = Mutex::new(0);
     static WORD: AtomicU32 = AtomicU32::new(0);
     const EACH: usize = 4;
+    let arrived = Arc::new(AtomicUsize::new(0));
     let guard = LOCK.lock().unwrap();
     let goroutines: Vec<_> = (0..2 * EACH)
         .map(|i| {
+            let arrived = arrived.clone();
             thread::spawn(move || {
+                arrived.fetch_add(1, SeqCst);
                 if i % 2 == 0 {
                     *LOCK.lock().unwrap() += 1;
                 } else {
@@ -245,7 +253,7 @@ fn a_forked_child_wakes_its_own_waiters_only() {
     // They have parked when their kernel threads find nothing to do.
     assert!(eventually(LONG, || {
         let s = gort::stats();
-        s.goroutines == 2 * EACH && s.idle_threads == s.kernel_threads
+        arrived.load(SeqCst) == 2 * EACH && s.idle_threads == s.kernel_threads
     }));
     let mut guard = Some(guard);
     let pid = fork(|| {
@@ -288,7 +296,10 @@ fn a_fork_amid_wakes_leaves_no_lock_behind() {
                 while !STOP.load(SeqCst) {
                     match i % 2 {
                         0 => drop(futex_wait(&WORD, 0, Some(Duration::from_micros(50)))),
-                        _ => drop((futex_wake(&WORD, 1), thread::yield_now())),
+                        _ => {
+                            futex_wake(&WORD, 1);
+                            thread::yield_now();
+                        }
                     }
                 }
             })
@@ -296,7 +307,7 @@ fn a_fork_amid_wakes_leaves_no_lock_behind() {
         .collect();
     for _ in 0..100 {
         let wakes = || {
-            (0..10).for_each(|_| drop(futex_wake(&WORD, 1)));
+            (0..10).for_each(|_| assert!(futex_wake(&WORD, 1) <= 1));
             0
         };
         assert_eq!(exit_code(fork(wakes)), 0);
@@ -338,7 +349,7 @@ fn a_goroutine_that_returns_in_a_forked_child_ends_the_child() {
             // SAFETY: the child returns from here, and that is all it does.
             let pid = unsafe { libc::fork() };
             if pid != 0 {
-                others.into_iter().for_each(|g| drop(g.join().unwrap()));
+                others.into_iter().for_each(|g| assert!(g.join().unwrap() < round * OTHERS));
             }
             pid
         });

@@ -1,6 +1,7 @@
 //! Making sure, at spawn, that a stack can be had later.
 //!
-//! Every goroutine that has been spawned and has not ended is *committed*. Commitments are counted against the stacks of the
+//! Every goroutine with a stack of the usual size that has been spawned and has not ended is *committed*. (Those with a size
+//! of their own get their stack when they are spawned.) Commitments are counted against the stacks of the
 //! usual size that the arena has address space (and guards) for; when they come near, the arena is asked to make room, and
 //! if it cannot, `spawn` is told why. Ps take commitments in batches, so that spawning on many does not share a counter.
 
@@ -51,7 +52,10 @@ fn take(n: usize, stack_size: usize) -> Result<(), Error> {
     }
     match stack::ensure(slot_size(stack_size), total) {
         Ok(capacity) => {
-            CAPACITY.fetch_max(capacity, Ordering::Relaxed);
+            // No more than was asked for: what there is is not ours alone, so ask again next time.
+            if capacity > total {
+                CAPACITY.fetch_max(capacity, Ordering::Relaxed);
+            }
             Ok(())
         }
         Err(e) => {

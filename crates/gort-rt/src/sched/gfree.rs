@@ -38,12 +38,16 @@ pub(crate) fn put(m: &M, g: *const G) {
             sched().live.fetch_sub(1, Ordering::Relaxed);
         }
     }
-    budget::release(p);
+    // SAFETY: the goroutine is dead and ours.
+    let usual = unsafe { (*g).is_usual() };
+    if usual {
+        budget::release(p);
+    }
     // SAFETY: the goroutine is dead and ours; its mapping stays. For the list see `get`.
     unsafe {
         (*g).locks.set(0); // it may have died locked
         match p {
-            _ if !(*g).is_usual() => go_cold(g),
+            _ if !usual => go_cold(g),
             Some(p) => DEPOT.put(&mut *p.free.get(), g),
             None => DEPOT.put_shared(g),
         }

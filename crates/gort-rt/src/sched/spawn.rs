@@ -61,7 +61,7 @@ where
     let s = start::runtime()?;
     // A little less than usual is served by a usual stack.
     let usual = stack.is_none_or(|n| n <= s.stack_size && n > s.stack_size / 4);
-    let block = admit(s)?;
+    let block = admit(s, usual)?;
     let task = Unborn::make(block, thread, f);
     let task = match stack {
         Some(usable) if !usual => match create(usable) {
@@ -72,10 +72,10 @@ where
                 &raw const (*g).task
             },
             Err(e) => {
+                s.live.fetch_sub(1, Ordering::Relaxed);
+                // Last, because dropping the closure may panic.
                 // SAFETY: the task is ours and unborn.
                 unsafe { Task::discard(task) };
-                s.live.fetch_sub(1, Ordering::Relaxed);
-                budget::release(None);
                 return Err(e);
             }
         },
@@ -90,16 +90,17 @@ where
     Ok(())
 }
 
-/// Counts one goroutine more as alive, commits a stack to it, and gives a block for it.
-fn admit(s: &'static Sched) -> Result<*mut Task, Error> {
+/// Counts one goroutine more as alive, commits a stack of the usual size to it if need be, and gives a block for it.
+fn admit(s: &'static Sched, usual: bool) -> Result<*mut Task, Error> {
+    let commit = |p| if usual { budget::commit(p, s.stack_size) } else { Ok(()) };
     let Some(me) = sched::parkable() else {
-        budget::commit(None, s.stack_size)?;
+        commit(None)?;
         s.live.fetch_add(1, Ordering::Relaxed);
         return Ok(task::block(None));
     };
     let m = enter(me);
     let p = m.p();
-    let admitted = budget::commit(p, s.stack_size).map(|()| {
+    let admitted = commit(p).map(|()| {
         match p {
             Some(p) => p.live.store(p.live.load(Ordering::Relaxed) + 1, Ordering::Relaxed),
             None => {

@@ -208,12 +208,12 @@ impl Arena {
         // Guards of other classes' stacks, and of bodies that lie dead where this P cannot reach them.
         let own: usize = self.chunks().filter(|c| c.shift == shift).map(|c| c.used.load(Relaxed) as usize).sum();
         let others = self.stacks() - own + SPARE_GUARDS;
-        let guards = self.guards.capacity(stacks + others)?.saturating_sub(others);
+        let guards = self.guards.capacity(stacks + others)?;
         let _supply = self.class(shift).lock();
         loop {
             let room: usize = self.chunks().filter(|c| c.shift == shift).map(|c| c.count as usize).sum();
             if room >= stacks {
-                return Ok(room.min(guards));
+                return Ok(if guards == usize::MAX { room } else { stacks });
             }
             self.grow(shift)?;
         }

@@ -100,7 +100,8 @@ pub(crate) fn alloc(usable: usize) -> Result<Slot, AllocError> {
     ARENA.alloc(usable)
 }
 
-/// Makes room for `stacks` stacks of `usable` bytes in all, those that exist included. Returns for how many there is room.
+/// Makes room for `stacks` stacks of `usable` bytes in all, those that exist included. Returns for how many there is room; no more
+/// than was asked for if other sizes compete for it.
 ///
 /// Reserves address space only; what can still fail later is memory.
 pub(crate) fn ensure(usable: usize, stacks: usize) -> Result<usize, AllocError> {

@@ -1,0 +1,261 @@
+//! Signal handlers that call what the runtime hooks, or the runtime itself, while goroutines run.
+
+use gort::thread;
+use gort_tests::raw::{futex_wait, futex_wake};
+use gort_tests::subprocess::{role, Rerun};
+use std::cell::Cell;
+use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
+use std::sync::{mpsc, Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+/// Runs the test's body in children with 1 and 2 Ps; true in a child.
+fn alone(name: &str) -> bool {
+    if role().is_some() {
+        return true;
+    }
+    for procs in ["1", "2"] {
+        Rerun::of(name, "child").env("GORT_PROCS", procs).inherit("GORT_CHAOS").run().success();
+    }
+    false
+}
+
+static HANDLED: AtomicUsize = AtomicUsize::new(0);
+
+/// Has SIGUSR1 run `handler` on the alternate signal stack, as the handlers of Rust and of profilers do.
+fn handle(handler: extern "C" fn(i32)) {
+    // SAFETY: the handlers of these tests make calls that are safe in handlers, and leave errno as it was.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as *const () as usize;
+        action.sa_flags = libc::SA_ONSTACK | libc::SA_RESTART;
+        assert_eq!(libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()), 0);
+    }
+}
+
+fn keeping_errno(f: impl FnOnce()) {
+    // SAFETY: errno's address is the thread's own.
+    unsafe {
+        let errno = *libc::__errno_location();
+        f();
+        *libc::__errno_location() = errno;
+    }
+    HANDLED.fetch_add(1, SeqCst);
+}
+
+/// Sends SIGUSR1 to a kernel thread of this process; false if it is gone.
+fn signal(tid: i32) -> bool {
+    // SAFETY: no memory is involved, and there is a handler.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, libc::SIGUSR1) == 0 }
+}
+
+/// The kernel threads that run goroutines.
+fn ms() -> Vec<i32> {
+    let tasks = fs::read_dir("/proc/self/task").expect("/proc is mounted");
+    tasks
+        .filter_map(|task| {
+            let path = task.ok()?.path();
+            let is_m = fs::read_to_string(path.join("comm")).ok()?.trim_end() == "gort-m";
+            is_m.then(|| path.file_name()?.to_str()?.parse().ok())?
+        })
+        .collect()
+}
+
+/// Sends signals to all kernel threads that run goroutines, until as many have been handled.
+fn shoot(enough: usize) {
+    while HANDLED.load(SeqCst) < enough {
+        let ms = ms();
+        for _ in 0..20 {
+            ms.iter().for_each(|&tid| {
+                signal(tid);
+            });
+            std::thread::yield_now();
+        }
+    }
+}
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Goroutines that run, wait, and wake in many ways, and check what they compute, until [`STOP`].
+fn busy() -> Vec<thread::JoinHandle<()>> {
+    thread_local! {
+        static COUNT: Cell<usize> = const { Cell::new(0) };
+    }
+    let lock = Arc::new(Mutex::new(0usize));
+    let mut all = Vec::new();
+    for i in 0..4 {
+        let lock = lock.clone();
+        all.push(thread::spawn(move || {
+            let mut n = 0;
+            while !STOP.load(SeqCst) {
+                n += 1;
+                COUNT.set(COUNT.get() + 1);
+                *lock.lock().unwrap() += 1;
+                let sum = (0..200u64).fold(i, |sum, x| std::hint::black_box(sum + x));
+                assert_eq!(sum, i + 19900);
+                match n % 64 {
+                    0 => std::thread::sleep(Duration::from_micros(20)),
+                    1 => std::thread::yield_now(),
+                    2 => assert_eq!(thread::spawn(move || i * 2).join().unwrap(), i * 2),
+                    _ => {}
+                }
+                assert_eq!(COUNT.get(), n);
+            }
+        }));
+    }
+    let (to, from) = mpsc::sync_channel(1);
+    all.push(thread::spawn(move || (0..).take_while(|_| !STOP.load(SeqCst)).for_each(|i| to.send(i).unwrap())));
+    all.push(thread::spawn(move || from.iter().enumerate().for_each(|(i, n): (usize, usize)| assert_eq!(i, n))));
+    all
+}
+
+static PARKED: OnceLock<thread::Thread> = OnceLock::new();
+
+extern "C" fn sleeps_yields_and_wakes(_: i32) {
+    keeping_errno(|| {
+        let time = libc::timespec { tv_sec: 0, tv_nsec: 1000 };
+        // SAFETY: both are safe in signal handlers.
+        unsafe {
+            libc::nanosleep(&time, std::ptr::null_mut());
+            libc::sched_yield();
+            libc::clock_nanosleep(libc::CLOCK_MONOTONIC, 0, &time, std::ptr::null_mut());
+        }
+        if let Some(thread) = PARKED.get() {
+            thread.unpark();
+        }
+    });
+}
+
+#[test]
+fn a_handler_on_the_alternate_stack_does_not_leave_it() {
+    if !alone("a_handler_on_the_alternate_stack_does_not_leave_it") {
+        return;
+    }
+    handle(sleeps_yields_and_wakes);
+    let all = busy();
+    let parked = thread::spawn(|| {
+        PARKED.set(thread::current()).unwrap();
+        (0..).take_while(|_| !STOP.load(SeqCst)).for_each(|_| thread::park());
+    });
+    shoot(3000);
+    // And where the signal surely finds a goroutine at work.
+    let own = thread::spawn(|| {
+        for i in 1..=200 {
+            // SAFETY: no preconditions.
+            let here = unsafe { libc::gettid() };
+            // A goroutine that is moved here is signalled elsewhere, which is as good.
+            assert!(signal(here), "{i}");
+            thread::yield_now();
+        }
+    });
+    own.join().unwrap();
+    STOP.store(true, SeqCst);
+    parked.thread().unpark();
+    all.into_iter().chain([parked]).for_each(|g| g.join().unwrap());
+}
+
+static WORD: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn wakes(_: i32) {
+    keeping_errno(|| {
+        WORD.fetch_add(1, SeqCst);
+        futex_wake(&WORD, i32::MAX);
+    });
+}
+
+/// Wakes come from handlers that interrupt wakes of the same word, on goroutines and on threads.
+#[test]
+fn a_handler_may_wake_while_the_thread_wakes() {
+    if !alone("a_handler_may_wake_while_the_thread_wakes") {
+        return;
+    }
+    handle(wakes);
+    let waker = || {
+        while !STOP.load(SeqCst) {
+            futex_wake(&WORD, 1);
+        }
+    };
+    let (to, tids) = mpsc::channel();
+    let threads: Vec<_> = (0..2)
+        .map(|_| {
+            let to = to.clone();
+            std::thread::spawn(move || {
+                // SAFETY: no preconditions.
+                to.send(unsafe { libc::gettid() }).unwrap();
+                waker();
+            })
+        })
+        .collect();
+    let goroutines: Vec<_> = (0..2).map(|_| thread::spawn(waker)).collect();
+    let tids: Vec<_> = tids.iter().take(threads.len()).collect();
+    while HANDLED.load(SeqCst) < 500 {
+        for &tid in &tids {
+            assert!(signal(tid));
+        }
+        shoot(HANDLED.load(SeqCst) + 5);
+    }
+    STOP.store(true, SeqCst);
+    threads.into_iter().for_each(|t| t.join().unwrap());
+    goroutines.into_iter().for_each(|g| g.join().unwrap());
+}
+
+/// As above, with goroutines that wait for the word: the table is not empty, and its locks are in use.
+#[test]
+fn a_handler_may_wake_who_waits() {
+    if !alone("a_handler_may_wake_who_waits") {
+        return;
+    }
+    handle(wakes);
+    let waiters: Vec<_> = (0..4)
+        .map(|_| {
+            thread::spawn(|| {
+                while !STOP.load(SeqCst) {
+                    futex_wait(&WORD, WORD.load(SeqCst), Some(Duration::from_millis(1)));
+                    futex_wake(&WORD, 1);
+                }
+            })
+        })
+        .collect();
+    shoot(3000);
+    STOP.store(true, SeqCst);
+    waiters.into_iter().for_each(|g| g.join().unwrap());
+}
+
+extern "C" fn unparks(_: i32) {
+    keeping_errno(|| {
+        if let Some(thread) = PARKED.get() {
+            thread.unpark();
+        }
+    });
+}
+
+#[test]
+fn a_handler_may_unpark() {
+    if !alone("a_handler_may_unpark") {
+        return;
+    }
+    static WOKEN: AtomicUsize = AtomicUsize::new(0);
+    const ENOUGH: usize = 500;
+    handle(unparks);
+    let parked = thread::spawn(|| {
+        PARKED.set(thread::current()).unwrap();
+        while !STOP.load(SeqCst) {
+            thread::park();
+            WOKEN.fetch_add(1, SeqCst);
+        }
+    });
+    // From handlers on kernel threads that sleep, that run goroutines, and that are none of the runtime's.
+    // SAFETY: no preconditions.
+    let us = unsafe { libc::gettid() };
+    let mut all = Vec::new();
+    while WOKEN.load(SeqCst) < 2 * ENOUGH {
+        if all.is_empty() && WOKEN.load(SeqCst) >= ENOUGH {
+            all = busy();
+        }
+        shoot(HANDLED.load(SeqCst) + 10);
+        assert!(signal(us));
+    }
+    STOP.store(true, SeqCst);
+    assert!(signal(us)); // handled before the call returns: the last unpark
+    all.into_iter().chain([parked]).for_each(|g| g.join().unwrap());
+}
