@@ -200,12 +200,17 @@ fn a_scope_ends_when_a_spawn_in_it_panics() {
     assert!(eventually(LONG, || gort::stats().goroutines == 0), "{:?}", gort::stats());
 }
 
+/// Seconds after which a forked child that hangs is ended by SIGALRM, so that it does not hold our output open for ever.
+const ALARM: u32 = 20;
+
 /// Forks; the child ends with what `child` returns.
 fn fork(child: impl FnOnce() -> i32) -> libc::pid_t {
     // SAFETY: the children do what a child of a process with threads may: futex calls, and std's threads, which need only
     // malloc (glibc makes it work again in the child).
     let pid = unsafe { libc::fork() };
     if pid == 0 {
+        // SAFETY: no preconditions.
+        unsafe { libc::alarm(ALARM) };
         let code = catch_unwind(AssertUnwindSafe(child)).unwrap_or(99);
         // SAFETY: ends the child without running the test harness in it.
         unsafe { libc::_exit(code) };
@@ -217,12 +222,7 @@ fn fork(child: impl FnOnce() -> i32) -> libc::pid_t {
 fn exit_code(pid: libc::pid_t) -> i32 {
     let mut status = 0;
     // SAFETY: the child is ours; the status is written to a live integer.
-    let ended = || unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) } == pid;
-    if !eventually(LONG, ended) {
-        // SAFETY: the child is ours, and has not been waited for. It must not outlive us: it holds our output open.
-        unsafe { libc::kill(pid, libc::SIGKILL) };
-        panic!("a forked child hangs");
-    }
+    assert_eq!(gort::ffi::blocking(|| unsafe { libc::waitpid(pid, &mut status, 0) }), pid);
     assert!(libc::WIFEXITED(status), "the child died of signal {}", libc::WTERMSIG(status));
     libc::WEXITSTATUS(status)
 }
@@ -346,9 +346,12 @@ fn a_goroutine_that_returns_in_a_forked_child_ends_the_child() {
     for round in 1..=100 {
         let forker = thread::spawn(move || {
             let others: Vec<_> = (0..OTHERS).map(|_| thread::spawn(|| ran.fetch_add(1, SeqCst))).collect();
-            // SAFETY: the child returns from here, and that is all it does.
+            // SAFETY: the child sets an alarm and returns from here, and that is all it does.
             let pid = unsafe { libc::fork() };
-            if pid != 0 {
+            if pid == 0 {
+                // SAFETY: no preconditions.
+                unsafe { libc::alarm(ALARM) };
+            } else {
                 others.into_iter().for_each(|g| assert!(g.join().unwrap() < round * OTHERS));
             }
             pid

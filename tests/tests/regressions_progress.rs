@@ -120,7 +120,9 @@ fn guards_that_run_out_are_an_error_of_spawn() {
         }
         drop(to);
         let n = all.len();
-        all.into_iter().for_each(|g| drop(g.join().unwrap()));
+        for g in all {
+            g.join().unwrap();
+        }
         n
     }
     for _ in 0..2 {

@@ -19,15 +19,19 @@
 //! decides: see `sched::g`. (The count is there so that a wake that concerns no goroutine takes no lock: wakes are made in
 //! signal handlers too.)
 //!
+//! A signal handler may wake, and may have interrupted its own thread in a bucket: it does not wait for the lock but leaves
+//! word (`Bucket::missed`), and whoever lets go of the lock then wakes everybody in the bucket.
+//!
 //! A timer ends a wait by claiming its ticket and nothing else; the goroutine then takes its node out itself. A waker that
 //! meets such a node loses the claim and looks for another.
 
 use crate::sched::g::{Claim, Ticket, G};
 use crate::sched::global::Batch;
 use crate::sched::{self, wake};
-use crate::sync::rawmutex::RawMutex;
+use crate::sync::rawmutex::{RawMutex, RawMutexGuard};
 use crate::time;
 use core::cell::Cell;
+use core::ops::{Deref, DerefMut};
 use core::ptr;
 use core::sync::atomic::{fence, AtomicU32, Ordering};
 
@@ -57,6 +61,8 @@ unsafe impl Send for Queue {}
 struct Bucket {
     /// Goroutines in the queue or about to be; see the module's head. Changes under the lock.
     waiters: AtomicU32,
+    /// 1 after a waker found the lock taken and went away.
+    missed: AtomicU32,
     /// Kernel threads that wait, in the kernel, on words of this bucket, as far as hooks know; for fairness only.
     kernel: AtomicU32,
     /// Counts wakes while `kernel` is not zero.
@@ -65,9 +71,104 @@ struct Bucket {
 }
 
 impl Bucket {
+    fn lock(&self) -> Locked<'_> {
+        Locked { bucket: self, queue: Some(self.queue.lock()) }
+    }
+
+    /// The lock, for a waker, who may be a signal handler on the very thread that holds it. None: it stays taken; whoever
+    /// holds it will wake everybody when it lets go (waits may end for no reason, so that is allowed).
+    fn lock_for_wake(&self) -> Option<Locked<'_>> {
+        let queue = (0..SPINS).find_map(|_| {
+            let queue = self.queue.try_lock();
+            if queue.is_none() {
+                core::hint::spin_loop();
+            }
+            queue
+        });
+        let queue = queue.or_else(|| {
+            // The holder lets go, then looks at `missed`; we set it, then look at the lock. One of us sees the other.
+            self.missed.store(1, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            self.queue.try_lock()
+        });
+        queue.map(|queue| Locked { bucket: self, queue: Some(queue) })
+    }
+
+    /// Takes out up to `n` nodes that `wanted` approves of, oldest first, and claims their waits. Returns how many it ended.
+    fn take(&self, queue: &mut Queue, n: u32, wanted: impl Fn(&Node) -> bool, runnable: &mut Batch) -> u32 {
+        let mut woken = 0;
+        let mut taken = 0;
+        let mut at = queue.first;
+        // SAFETY: linked nodes live, and `next` is read before the node is taken out and its goroutine may go on.
+        while let Some(node) = unsafe { at.as_ref() } {
+            at = node.next.get();
+            if !wanted(node) {
+                continue;
+            }
+            let ticket = node.ticket;
+            queue.remove(node);
+            taken += 1;
+            match ticket.claim(false) {
+                Claim::Lost => continue, // its timer was first
+                Claim::Running => {}
+                // SAFETY: the claim made `g` ours, and it lives.
+                Claim::Owned(g) => runnable.push(unsafe { &raw const (*g).task }),
+            }
+            woken += 1;
+            if woken == n {
+                break;
+            }
+        }
+        self.count_out(taken);
+        woken
+    }
+
+    /// Makes up for wakes that found the lock taken: wakes everybody.
+    #[cold]
+    fn make_up(&self) {
+        while self.missed.swap(0, Ordering::SeqCst) != 0 {
+            let mut runnable = Batch::new();
+            self.take(&mut self.queue.lock(), u32::MAX, |_| true, &mut runnable);
+            run(runnable);
+        }
+    }
+
     /// `n` waiters less; under the lock.
     fn count_out(&self, n: u32) {
         self.waiters.store(self.waiters.load(Ordering::Relaxed) - n, Ordering::Relaxed);
+    }
+}
+
+/// Tries of a waker before it leaves the waking to the holder of the lock.
+const SPINS: u32 = 1000;
+
+/// Holds a bucket's lock; when it lets go it makes up for wakes that were missed meanwhile.
+struct Locked<'a> {
+    bucket: &'a Bucket,
+    queue: Option<RawMutexGuard<'a, Queue>>,
+}
+
+impl Deref for Locked<'_> {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        self.queue.as_ref().expect("held until it is dropped")
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Queue {
+        self.queue.as_mut().expect("held until it is dropped")
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        // A read-modify-write, which on x86-64 no later load overtakes: see `lock_for_wake`.
+        self.queue = None;
+        if self.bucket.missed.load(Ordering::SeqCst) != 0 {
+            self.bucket.make_up();
+        }
     }
 }
 
@@ -103,6 +204,7 @@ impl Queue {
 static TABLE: [Bucket; BUCKETS] = [const {
     Bucket {
         waiters: AtomicU32::new(0),
+        missed: AtomicU32::new(0),
         kernel: AtomicU32::new(0),
         turns: AtomicU32::new(0),
         queue: RawMutex::new(Queue { first: ptr::null(), last: ptr::null() }),
@@ -132,7 +234,7 @@ pub enum Wait {
 /// `word` is readable.
 pub(crate) unsafe fn wait(g: &G, word: *const AtomicU32, expected: u32, bits: u32, deadline: Option<u64>) -> Wait {
     let bucket = bucket(word as usize);
-    let mut queue = bucket.queue.lock();
+    let mut queue = bucket.lock();
     bucket.waiters.fetch_add(1, Ordering::SeqCst);
     // SAFETY: the caller vouches for the word.
     if unsafe { (*word).load(Ordering::SeqCst) } != expected {
@@ -158,7 +260,7 @@ pub(crate) unsafe fn wait(g: &G, word: *const AtomicU32, expected: u32, bits: u3
         }
         return Wait::Woken;
     }
-    let mut queue = bucket.queue.lock();
+    let mut queue = bucket.lock();
     if node.linked.get() {
         queue.remove(&node);
         bucket.count_out(1);
@@ -201,39 +303,19 @@ pub(crate) fn wake(word: usize, n: u32, bits: u32) -> (u32, bool) {
     if bucket.waiters.load(Ordering::SeqCst) == 0 || n == 0 {
         return (0, false);
     }
-    let mut woken = 0;
-    let mut taken = 0;
+    let Some(mut queue) = bucket.lock_for_wake() else { return (0, false) };
     let mut runnable = Batch::new();
-    let others;
-    {
-        let mut queue = bucket.queue.lock();
-        let mut at = queue.first;
-        // SAFETY: linked nodes live, and `next` is read before the node is taken out and its goroutine may go on.
-        while let Some(node) = unsafe { at.as_ref() } {
-            at = node.next.get();
-            if node.word != word || node.bits & bits == 0 {
-                continue;
-            }
-            let ticket = node.ticket;
-            queue.remove(node);
-            taken += 1;
-            match ticket.claim(false) {
-                Claim::Lost => continue, // its timer was first
-                Claim::Running => {}
-                // SAFETY: the claim made `g` ours, and it lives.
-                Claim::Owned(g) => runnable.push(unsafe { &raw const (*g).task }),
-            }
-            woken += 1;
-            if woken == n {
-                break;
-            }
-        }
-        bucket.count_out(taken);
-        others = bucket.waiters.load(Ordering::Relaxed) != 0;
-    }
+    let woken = bucket.take(&mut queue, n, |node| node.word == word && node.bits & bits != 0, &mut runnable);
+    let others = bucket.waiters.load(Ordering::Relaxed) != 0;
+    drop(queue);
+    run(runnable);
+    (woken, others)
+}
+
+/// Makes goroutines runnable whose waits were claimed.
+fn run(mut runnable: Batch) {
     let one = runnable.len == 1;
     while let Some(task) = runnable.pop() {
         wake::ready(task, one);
     }
-    (woken, others)
 }
