@@ -269,7 +269,7 @@ pub(crate) unsafe fn wait(g: &G, word: *const AtomicU32, expected: u32, bits: u3
 }
 
 /// While it lives, the calling kernel thread waits in the kernel on a word. A hint, so that goroutines that contend for the
-/// word do not keep it waiting for ever; see [`kernels_turn`].
+/// word do not keep it waiting for ever; see `kernels_turn`.
 pub struct KernelWait(&'static AtomicU32);
 
 impl KernelWait {
