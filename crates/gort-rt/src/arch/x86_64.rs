@@ -46,6 +46,14 @@ pub(crate) fn thread_pointer() -> usize {
     tp
 }
 
+/// A full fence: what `fence(SeqCst)` is, by a locked instruction on the stack, which takes about half as long as `mfence`.
+#[inline(always)]
+pub(crate) fn full_fence() {
+    // SAFETY: changes no bit of the word that the stack pointer points at; only the flags change, and without `nomem` it is a compiler fence
+    // too.
+    unsafe { asm!("lock or dword ptr [rsp], 0", options(nostack)) };
+}
+
 /// Suspends the present context into `*save` and resumes the context `load` under the thread pointer `tp`.
 ///
 /// Returns when somebody switches to the context that was saved, perhaps on another kernel thread.

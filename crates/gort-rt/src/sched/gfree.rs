@@ -6,13 +6,11 @@
 use crate::identity;
 use crate::sched::budget;
 use crate::sched::g::G;
-use crate::sched::global::sched;
 use crate::sched::m::M;
 use crate::sched::pool::{Depot, Link, List};
 use crate::stack;
 use crate::sync::rawmutex::RawMutex;
 use core::cell::Cell;
-use core::sync::atomic::Ordering;
 
 impl Link for G {
     fn next(&self) -> &Cell<*const G> {
@@ -32,12 +30,6 @@ pub(crate) fn get(m: &M) -> Option<*const G> {
 /// Buries a goroutine that has ended and whose stack nobody uses any more.
 pub(crate) fn put(m: &M, g: *const G) {
     let p = m.p();
-    match p {
-        Some(p) => p.live.store(p.live.load(Ordering::Relaxed) - 1, Ordering::Relaxed),
-        None => {
-            sched().live.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
     // SAFETY: the goroutine is dead and ours.
     let usual = unsafe { (*g).is_usual() };
     if usual {

@@ -179,6 +179,11 @@ impl P {
     /// Owner: makes `g` the next to run; what was there goes to the ring.
     #[inline]
     pub(crate) fn put_next(&self, g: *const Task) {
+        if self.runnext.load(Ordering::Relaxed).is_null() {
+            // Thieves only ever change it to null, so it is ours to fill. Release: g's state, to a thief.
+            self.runnext.store(g.cast_mut(), Ordering::Release);
+            return;
+        }
         // AcqRel: release g's state to a thief; acquire nothing that matters, but the old pointer is published again.
         let old = self.runnext.swap(g.cast_mut(), Ordering::AcqRel);
         if !old.is_null() {

@@ -10,6 +10,7 @@ use crate::sched::g::G;
 use crate::sched::gfree;
 use crate::sched::global::{sched, Sched};
 use crate::sched::m::M;
+use crate::sched::p::P;
 use crate::sched::revoke::{enter, leave};
 use crate::sched::switch;
 use crate::sched::task::{self, Task, Unborn};
@@ -101,16 +102,28 @@ fn admit(s: &'static Sched, usual: bool) -> Result<*mut Task, Error> {
     let m = enter(me);
     let p = m.p();
     let admitted = commit(p).map(|()| {
-        match p {
-            Some(p) => p.live.store(p.live.load(Ordering::Relaxed) + 1, Ordering::Relaxed),
-            None => {
-                s.live.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        add_live(s, p, 1);
         task::block(p)
     });
     leave(m);
     admitted
+}
+
+/// Adds to the count of goroutines alive, on behalf of `g`, which runs.
+fn count(g: &G, by: i64) {
+    let m = enter(g);
+    add_live(sched(), m.p(), by);
+    leave(m);
+}
+
+/// The same, inside the runtime: a P's holder has a count of its own.
+fn add_live(s: &Sched, p: Option<&P>, by: i64) {
+    match p {
+        Some(p) => p.live.store(p.live.load(Ordering::Relaxed) + by, Ordering::Relaxed),
+        None => {
+            s.live.fetch_add(by, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The goroutine of a task that is about to run, on an M with a P, inside the runtime. One that has not begun gets the body
@@ -188,6 +201,7 @@ where
     let done = f();
     // SAFETY: we are on the goroutine, at its end: nothing of the user's runs on it after its destructors.
     unsafe { identity::run_destructors() };
+    count(g, -1); // before anybody who joins can look
     done();
     // The result may have been dropped just now, and its drop may have used thread-locals: their destructors must not be left
     // for the next goroutine on this stack.

@@ -7,7 +7,7 @@
 //! # Why a wake-up is not lost
 //! ```text
 //!   waiter                                waker, after it changed the word
-//!   lock the bucket                       fence (SeqCst)
+//!   lock the bucket                       full fence
 //!   bucket.waiters + 1   (SeqCst)         bucket.waiters == 0 ?  nobody waits
 //!   *word == expected ?  no: leave        lock the bucket
 //!   arm, queue a node, unlock             take matching nodes out, claim their tickets, unlock
@@ -25,6 +25,7 @@
 //! A timer ends a wait by claiming its ticket and nothing else; the goroutine then takes its node out itself. A waker that
 //! meets such a node loses the claim and looks for another.
 
+use crate::arch;
 use crate::sched::g::{Claim, Ticket, G};
 use crate::sched::global::Batch;
 use crate::sched::{self, wake};
@@ -299,7 +300,7 @@ pub(crate) fn kernels_turn(word: usize) -> bool {
 /// From any thread. The word itself is not touched.
 pub(crate) fn wake(word: usize, n: u32, bits: u32) -> (u32, bool) {
     let bucket = bucket(word);
-    fence(Ordering::SeqCst);
+    arch::full_fence();
     if bucket.waiters.load(Ordering::SeqCst) == 0 || n == 0 {
         return (0, false);
     }
