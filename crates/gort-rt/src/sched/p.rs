@@ -53,6 +53,8 @@ pub(crate) struct P {
     young: UnsafeCell<Young>,
     /// How many; the holder writes.
     young_len: AtomicUsize,
+    /// How many of the oldest should begin before the youngest; sysmon grants, the holder uses up.
+    pub(crate) elders: AtomicUsize,
     /// Goroutines that may be spawned here before the budget is asked; the holder's.
     pub(crate) credit: Cell<usize>,
     /// Timers set by goroutines that ran here.
@@ -73,6 +75,8 @@ pub(crate) struct Seen {
     pub(crate) slice_at: AtomicU64,
     /// When the present switch was first seen.
     pub(crate) switch_at: AtomicU64,
+    /// When the oldest were last let begin.
+    pub(crate) elders_at: AtomicU64,
 }
 
 // SAFETY: see the module's head for the ring; `free`, `blocks`, `young` and `credit` belong to the holder of the P, of whom there is one.
@@ -97,6 +101,7 @@ impl P {
             blocks: UnsafeCell::new(List::new()),
             young: UnsafeCell::new(Young::new()),
             young_len: AtomicUsize::new(0),
+            elders: AtomicUsize::new(0),
             credit: Cell::new(0),
             timers: CachePadded::new(Shard::new()),
             live: AtomicI64::new(0),
@@ -144,6 +149,14 @@ impl P {
         self.young_len.store(young.len(), Ordering::Relaxed);
     }
 
+    /// sysmon, once a time slice: lets the oldest quarter begin, so that age counts in the end.
+    pub(crate) fn grant_elders(&self) {
+        let young = self.young_len.load(Ordering::Relaxed);
+        if young > 0 {
+            self.elders.store(young.div_ceil(4), Ordering::Relaxed);
+        }
+    }
+
     /// Whether a goroutine that runs here should let others run, because its slice is used up or it spawns far ahead.
     #[inline]
     pub(crate) fn wants_to_switch(&self) -> bool {
@@ -158,7 +171,14 @@ impl P {
         }
         // SAFETY: as in `put_young`.
         let young = unsafe { &mut *self.young.get() };
-        let task = young.pop();
+        let elders = self.elders.load(Ordering::Relaxed);
+        let task = if elders == 0 {
+            young.pop()
+        } else {
+            // sysmon may grant at the same time, and one of the two stores is lost: no harm.
+            self.elders.store(elders - 1, Ordering::Relaxed);
+            young.pop_oldest()
+        };
         self.young_len.store(young.len(), Ordering::Relaxed);
         task
     }

@@ -176,6 +176,10 @@ fn watch(s: &'static Sched, p: &'static P, m: &'static M, now: u64, waiting: boo
             p.preempt.store(true, Ordering::Relaxed);
         }
     }
+    if now - seen.elders_at.load(Ordering::Relaxed) > SLICE {
+        seen.elders_at.store(now, Ordering::Relaxed);
+        p.grant_elders();
+    }
     let call = m.syscall_tick.load(Ordering::Relaxed);
     if m.seen_syscall.load(Ordering::Relaxed) != call {
         m.seen_syscall.store(call, Ordering::Relaxed);

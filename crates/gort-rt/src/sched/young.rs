@@ -2,7 +2,8 @@
 //!
 //! Only the holder of the P touches this list; it begins the youngest first. So a tree of goroutines is walked depth first,
 //! with as many stacks alive as the tree is deep, not as it is wide; and what is begun is warm in the cache. Every 256th
-//! beginning takes the oldest instead, so that none waits for ever.
+//! beginning takes the oldest instead, and once a time slice sysmon grants the oldest quarter its turn, so that none waits
+//! for long.
 //!
 //! Thieves cannot reach the list. When somebody is idle or looking for work, the holder *shows* the oldest ones, which stand
 //! for the most work, by moving them to its ring. It does so where it spawns and where it chooses the next goroutine; if it
@@ -75,7 +76,8 @@ impl Young {
         Some(task)
     }
 
-    fn pop_oldest(&mut self) -> Option<*const Task> {
+    /// The one that has waited longest.
+    pub(crate) fn pop_oldest(&mut self) -> Option<*const Task> {
         let task = self.oldest;
         // SAFETY: tasks in the list are ours.
         self.oldest = unsafe { task.as_ref() }?.prev.get();
