@@ -149,11 +149,11 @@ impl P {
         self.young_len.store(young.len(), Ordering::Relaxed);
     }
 
-    /// sysmon, once a time slice: lets the oldest quarter begin, so that age counts in the end.
+    /// sysmon, once a time slice: lets the oldest sixteenth begin, so that age counts in the end.
     pub(crate) fn grant_elders(&self) {
         let young = self.young_len.load(Ordering::Relaxed);
         if young > 0 {
-            self.elders.store(young.div_ceil(4), Ordering::Relaxed);
+            self.elders.store(young.div_ceil(16), Ordering::Relaxed);
         }
     }
 
