@@ -77,6 +77,8 @@ pub(crate) struct Seen {
     pub(crate) switch_at: AtomicU64,
     /// When the oldest were last let begin.
     pub(crate) elders_at: AtomicU64,
+    /// When all had begun.
+    pub(crate) all_begun_at: AtomicU64,
 }
 
 // SAFETY: see the module's head for the ring; `free`, `blocks`, `young` and `credit` belong to the holder of the P, of whom there is one.
@@ -149,12 +151,19 @@ impl P {
         self.young_len.store(young.len(), Ordering::Relaxed);
     }
 
-    /// sysmon, once a time slice: lets the oldest sixteenth begin, so that age counts in the end.
-    pub(crate) fn grant_elders(&self) {
+    /// sysmon, once a time slice: lets some of the oldest begin, so that age counts in the end; many of them when there have
+    /// been some for long. (Not many at once: it makes broad what the youngest first keeps narrow.)
+    pub(crate) fn grant_elders(&self, for_long: bool) {
         let young = self.young_len.load(Ordering::Relaxed);
         if young > 0 {
-            self.elders.store(young.div_ceil(16), Ordering::Relaxed);
+            let most = if for_long { young } else { 64 };
+            self.elders.store(young.div_ceil(4).min(most), Ordering::Relaxed);
         }
+    }
+
+    /// Whether no spawned goroutine waits to begin.
+    pub(crate) fn all_begun(&self) -> bool {
+        self.young_len.load(Ordering::Relaxed) == 0
     }
 
     /// Whether a goroutine that runs here should let others run, because its slice is used up or it spawns far ahead.

@@ -137,6 +137,7 @@ fn look(s: &'static Sched, now: u64) -> bool {
         // SAFETY: Ms are never freed.
         let Some(m) = (unsafe { p.m.load(Ordering::Acquire).as_ref() }) else {
             p.seen.switch_at.store(now, Ordering::Relaxed);
+            p.seen.all_begun_at.store(now, Ordering::Relaxed);
             continue;
         };
         events |= watch(s, p, m, now, waiting);
@@ -176,9 +177,12 @@ fn watch(s: &'static Sched, p: &'static P, m: &'static M, now: u64, waiting: boo
             p.preempt.store(true, Ordering::Relaxed);
         }
     }
+    if p.all_begun() {
+        seen.all_begun_at.store(now, Ordering::Relaxed);
+    }
     if now - seen.elders_at.load(Ordering::Relaxed) > SLICE {
         seen.elders_at.store(now, Ordering::Relaxed);
-        p.grant_elders();
+        p.grant_elders(now - seen.all_begun_at.load(Ordering::Relaxed) > SECOND);
     }
     let call = m.syscall_tick.load(Ordering::Relaxed);
     if m.seen_syscall.load(Ordering::Relaxed) != call {

@@ -2,7 +2,7 @@
 //!
 //! Only the holder of the P touches this list; it begins the youngest first. So a tree of goroutines is walked depth first,
 //! with as many stacks alive as the tree is deep, not as it is wide; and what is begun is warm in the cache. Every 256th
-//! beginning takes the oldest instead, and once a time slice sysmon grants the oldest sixteenth its turn, so that none waits
+//! beginning takes the oldest instead, and once a time slice sysmon grants some of the oldest their turn, so that none waits
 //! for long.
 //!
 //! Thieves cannot reach the list. When somebody is idle or looking for work, the holder *shows* the oldest ones, which stand
