@@ -64,7 +64,11 @@ pub(crate) fn quick(m: &M, p: &P) -> Option<*const Task> {
     }
     // Those that wait to go on and those that wait to begin take turns.
     let g = if n.is_multiple_of(2) { p.begin().or_else(|| p.get()) } else { p.get().or_else(|| p.begin()) };
-    let g = g.or_else(|| sched().take_global(m, (RING / 2) as usize, |g| p.put(g)))?;
+    let global = || sched().take_global(m, (RING / 2) as usize, |g| p.put(g));
+    let g = g.or_else(global).or_else(|| {
+        // Nothing at hand: a goroutine that yields alone, for one that sleeps, counts no switches, so look at the timers now.
+        time::run_due(p, m).then(|| p.take_next().or_else(|| p.get()).or_else(global)).flatten()
+    })?;
     count_switch(p, false);
     wake::wake_if_waiting(p);
     Some(g)
