@@ -108,7 +108,7 @@ pub(crate) fn find(m: &'static M) -> Option<*const Task> {
             }
             return Some(g);
         }
-        if time::run_due(p, m) || linger(m) {
+        if linger(m) {
             continue;
         }
         match idle::release_and_recheck(m) {
