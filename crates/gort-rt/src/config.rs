@@ -20,6 +20,7 @@ const SMALLEST_STACK: usize = 16 << 10;
 /// | [`stack_size`](Config::stack_size) | `GORT_STACK_SIZE`, `RUST_MIN_STACK` (bytes; `k`, `m`, `g` allowed in the first) | 216 KiB, in a slot of 256 KiB |
 /// | [`overflow_report`](Config::overflow_report) | `GORT_OVERFLOW_REPORT` (`0`, `1`) | on |
 /// | [`deadlock_report`](Config::deadlock_report) | `GORT_DEADLOCK_REPORT` (`0`, `1`) | on |
+/// | [`threads_as_goroutines`](Config::threads_as_goroutines) | `GORT_THREADS` (`0`, `1`) | off |
 /// | for tests | `GORT_CHAOS` (a seed), `GORT_GUARD` (`markers`, `mprotect`), `GORT_IDENTITY` (`built`, `donor`) | |
 ///
 /// The runtime starts by itself, with the defaults, at the first spawn. A value that means nothing is an error that names
@@ -35,6 +36,7 @@ pub struct Config {
     stack_size: Option<usize>,
     overflow_report: Option<bool>,
     deadlock_report: Option<bool>,
+    threads_as_goroutines: Option<bool>,
 }
 
 /// Settings with every choice made.
@@ -44,6 +46,7 @@ pub(crate) struct Settings {
     pub(crate) stack_size: usize,
     pub(crate) overflow_report: bool,
     pub(crate) deadlock_report: bool,
+    pub(crate) threads_as_goroutines: bool,
     pub(crate) chaos: Option<u64>,
     pub(crate) guard: Option<Guard>,
 }
@@ -76,6 +79,19 @@ impl Config {
     /// Whether to report on standard error when all goroutines wait and nothing in the process can wake them any more.
     pub fn deadlock_report(mut self, on: bool) -> Config {
         self.deadlock_report = Some(on);
+        self
+    }
+
+    /// Whether `pthread_create`, and so `std::thread::spawn` in any crate, makes goroutines from now on, in an application that
+    /// names `gort`. (The hooks do it; a library that depends on the runtime alone changes nothing.)
+    ///
+    /// Such a goroutine is joined, detached and named as a thread is. A thread whose attributes ask for what only the kernel
+    /// can give is still one: a scheduling policy other than the default one, CPUs, a signal mask, or a stack of the caller's
+    /// own. Not inherited: the creator's signal mask, priority, CPUs and name.
+    ///
+    /// With `GORT_THREADS=1` the runtime starts with the process's first thread, if not before.
+    pub fn threads_as_goroutines(mut self, on: bool) -> Config {
+        self.threads_as_goroutines = Some(on);
         self
     }
 
@@ -113,10 +129,10 @@ impl Config {
                 (None, None) => stack::DEFAULT_USABLE - (24 << 10),
             },
         };
-        let switch = |set: Option<bool>, name: &str| match set {
+        let switch = |set: Option<bool>, name: &str, default: bool| match set {
             Some(on) => Ok(on),
             None => match from_env(name) {
-                None => Ok(true),
+                None => Ok(default),
                 Some(v) if v == "1" => Ok(true),
                 Some(v) if v == "0" => Ok(false),
                 Some(v) => Err(Error::variable(name, &v, "0 or 1")),
@@ -134,8 +150,9 @@ impl Config {
         Ok(Settings {
             procs,
             stack_size,
-            overflow_report: switch(self.overflow_report, "GORT_OVERFLOW_REPORT")?,
-            deadlock_report: switch(self.deadlock_report, "GORT_DEADLOCK_REPORT")?,
+            overflow_report: switch(self.overflow_report, "GORT_OVERFLOW_REPORT", true)?,
+            deadlock_report: switch(self.deadlock_report, "GORT_DEADLOCK_REPORT", true)?,
+            threads_as_goroutines: switch(self.threads_as_goroutines, "GORT_THREADS", false)?,
             chaos,
             guard,
         })

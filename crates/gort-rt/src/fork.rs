@@ -15,7 +15,8 @@ pub(crate) fn init() {
     unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
 }
 
-extern "C" fn in_child() {
+/// What a child does that was made past the handlers (`_Fork`). Async-signal-safe.
+pub(crate) extern "C" fn in_child() {
     CHILD.store(true, Ordering::Relaxed);
     // SAFETY: the current goroutine, if there is one, is the code that runs here; its block is its own.
     if let Some(g) = unsafe { tls::current_goroutine().as_ref() } {

@@ -15,7 +15,12 @@ use crate::sync::rawmutex::{RawMutex, RawMutexGuard};
 use crate::thread;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+pub use crate::poll::{
+    closing, descriptor, opened, own_descriptors, wait_any, Attempt, Descriptor, Interest, Stamp, Waited,
+};
+pub use crate::pthread;
 pub use crate::sched::deadlock::Blocked;
+pub use crate::sync::futex::sentry::{Silent, Step};
 pub use crate::sync::futex::{KernelWait, Wait};
 
 /// Whether the caller runs on a goroutine that may park here.
@@ -58,6 +63,66 @@ pub fn futex_wake(word: usize, n: u32, bits: u32) -> u32 {
     woken
 }
 
+/// As [`futex_wake`], and never a scheduling point: for signal handlers on any stack.
+pub fn wake_and_stay(key: usize, n: u32, bits: u32) -> u32 {
+    if fork::is_child() {
+        return 0;
+    }
+    futex::wake(key, n, bits).0
+}
+
+/// Whether a wake of this address might find a goroutine. The caller has changed what is there by an atomic
+/// read-modify-write; or the goroutines that must be woken began to wait before something that the caller knows of.
+#[inline]
+pub fn has_waiters(key: usize) -> bool {
+    futex::has_waiters(key)
+}
+
+/// Parks the calling goroutine until a wake of `key`, or until `deadline`, unless `ready` says that it need not (`Changed`).
+/// `ready` and `last` are called at most once each, as `sync::futex::wait_unless` says; [`may_park`] has said yes.
+pub fn wait_unless(
+    key: usize,
+    bits: u32,
+    deadline: Option<u64>,
+    ready: impl FnOnce() -> bool,
+    last: impl FnOnce() -> bool,
+) -> Wait {
+    let g = sched::parkable().expect("the caller has asked");
+    futex::wait_unless(g, key, bits, deadline, ready, last)
+}
+
+/// One try of the calling goroutine to have the lock at `key`, then a wait for it until a wake or until `deadline`. See
+/// `sync::futex::sentry::lock_or_wait`; [`may_park`] has said yes.
+pub fn lock_or_wait(
+    key: usize,
+    bits: u32,
+    always: bool,
+    deadline: Option<u64>,
+    try_lock: impl FnOnce() -> Option<i32>,
+    lock: impl FnOnce() -> i32,
+) -> Step {
+    let g = sched::parkable().expect("the caller has asked");
+    futex::sentry::lock_or_wait(g, key, bits, always, deadline, try_lock, lock)
+}
+
+/// Announces that the caller, who holds the mutex, is about to release it where no hook sees it.
+///
+/// # Safety
+/// `silent` stays where it is until [`no_longer_silent`].
+pub unsafe fn announce(silent: &Silent) {
+    if !fork::is_child() {
+        // SAFETY: the caller's promise.
+        unsafe { silent.announce() };
+    }
+}
+
+/// Takes an announcement back, once, after that release.
+pub fn no_longer_silent(silent: &Silent) {
+    if !fork::is_child() {
+        silent.done();
+    }
+}
+
 /// Whether this wake of the word at this address should go to the kernel's waiters first.
 #[inline]
 pub fn kernels_turn(word: usize) -> bool {
@@ -86,6 +151,11 @@ pub fn yield_now() -> bool {
     }
 }
 
+/// The calling process is the child of a fork that ran no handlers (`_Fork`). Async-signal-safe.
+pub fn forked() {
+    fork::in_child();
+}
+
 /// The monotonic clock, in nanoseconds.
 pub fn now() -> u64 {
     os::now()
@@ -100,10 +170,11 @@ pub fn with_modules_changing<T>(load: impl FnOnce() -> T) -> T {
         return load(); // the lock may be held by a thread that is not here
     }
     let _changing = MODULES.lock();
+    let change = try_sched().is_some().then(identity::changing);
     let value = load();
     if try_sched().is_some() {
         // SAFETY: the arena names blocks of ours; `refresh` is called after each change, under the lock.
-        let done = unsafe { identity::refresh(&mut |each| stack::for_each_tp(each)) };
+        let done = unsafe { identity::refresh(change, &mut |each| stack::for_each_tp(each)) };
         if let Err(e) = done {
             os::write_stderr(format!("gort: thread-local storage of a loaded library is incomplete: {e}\n").as_bytes());
         }

@@ -7,10 +7,12 @@
 //! |---|---|
 //! | [`thread`] | goroutines, with the interface of `std::thread` |
 //! | [`ffi`] | C threads that call in, calls out to C |
+//! | [`io`] | waiting for descriptors |
 //! | [`alloc`] | allocators with caches per thread |
 //! | `tls`, `identity` | the thread-local word; a goroutine's thread block |
+//! | `pthread` | goroutines in place of the threads that others make |
 //! | `stack`, `arch`, `os` | memory, the processor, the kernel |
-//! | `sched`, `time`, `sync` | G, M, P; timers; what goroutines wait on |
+//! | `sched`, `time`, `sync`, `poll` | G, M, P; timers; what goroutines wait on; the netpoller |
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")))]
 compile_error!("gort needs Linux on x86-64 with glibc so far");
@@ -21,6 +23,7 @@ mod error;
 mod fork;
 mod identity;
 mod os;
+mod poll;
 mod report;
 mod sched;
 mod stack;
@@ -34,6 +37,9 @@ pub mod alloc;
 pub mod ffi;
 #[doc(hidden)]
 pub mod hook;
+pub mod io;
+#[doc(hidden)]
+pub mod pthread;
 pub mod thread;
 
 pub use config::Config;
@@ -44,5 +50,6 @@ pub use tls::TLS_SLOTS;
 /// For this project's own tests.
 #[doc(hidden)]
 pub mod testing {
+    pub use crate::sched::gfree::all_go_cold;
     pub use crate::tls::{is_none, stray_store};
 }

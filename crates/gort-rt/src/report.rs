@@ -18,6 +18,9 @@ fn describe(slot: &Slot) -> Option<(u64, &'static [u8], usize)> {
         return None;
     }
     // SAFETY: the handle lives while the goroutine does, and the report ends the process.
-    let thread = unsafe { g.thread.get().as_ref() }?;
-    Some((thread.id(), thread.name_bytes(), g.usable()))
+    match unsafe { g.thread.get().as_ref() } {
+        Some(thread) => Some((thread.id(), thread.name_bytes(), g.usable())),
+        // One that `pthread_create` made: has no handle, but perhaps a name.
+        None => Some((u64::from(slot.index), g.pthread.name_bytes(), g.usable())),
+    }
 }

@@ -5,8 +5,10 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::fork;
 use crate::identity;
+use crate::os;
+use crate::pthread;
 use crate::sched::global::{install, try_sched, Sched};
-use crate::sched::{chaos, deadlock, g, m, revoke, sysmon};
+use crate::sched::{chaos, deadlock, g, m, pool, revoke, sysmon};
 use crate::stack;
 use crate::stack::overflow;
 use std::sync::Mutex;
@@ -43,6 +45,8 @@ fn start(config: Config, first: bool) -> Result<&'static Sched, Error> {
             Ok(s)
         };
     }
+    // An allocator may start a thread now, which could not be a goroutine yet.
+    let _real = os::RealThreads::begin();
     let settings = config.settle()?;
     arch::init();
     revoke::init();
@@ -50,7 +54,7 @@ fn start(config: Config, first: bool) -> Result<&'static Sched, Error> {
     // SAFETY: `native_base` only reads atomics and asks for the thread's number, and knows every M's thread.
     unsafe { identity::guard_credentials(m::native_base) }?;
     g::init();
-    stack::init(settings.guard);
+    stack::init(settings.guard, settings.procs * pool::PER_P);
     chaos::init(settings.chaos);
     deadlock::init(settings.deadlock_report);
     if settings.overflow_report {
@@ -61,5 +65,6 @@ fn start(config: Config, first: bool) -> Result<&'static Sched, Error> {
     sysmon::start().map_err(|e| Error::os("cannot start the runtime's first thread", e))?;
     let s = install(settings.procs, settings.stack_size);
     sysmon::ready();
+    pthread::init(settings.threads_as_goroutines);
     Ok(s)
 }

@@ -22,6 +22,7 @@
 //! processor's return predictor, which still holds the address that the *outgoing* context pushed, is right.
 
 use core::arch::{asm, naked_asm};
+use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Bit of `AT_HWCAP2` by which the kernel says that user code may execute `wrfsbase`.
@@ -179,6 +180,78 @@ pub(crate) unsafe extern "C" fn call_on_stack(f: unsafe extern "C" fn(*mut u8), 
         arch_set_fs = const ARCH_SET_FS,
         sys_arch_prctl = const libc::SYS_arch_prctl,
     )
+}
+
+/// Calls `start(arg)` within a cleanup buffer of glibc's kind, as `pthread_cleanup_push` makes one. If `pthread_exit` ends the
+/// call, `*left` becomes true and the result means nothing.
+///
+/// The buffer is a `__pthread_unwind_buf_t`, 104 bytes: registers saved by `__sigsetjmp`, and room for a link to the next
+/// outer one. `__sigsetjmp` returns a second time when `pthread_exit` has unwound to here, which no compiler needs to know.
+///
+/// # Safety
+/// `start` may be called with `arg`. The thread block is complete, and its innermost cleanup buffer, if any, is a caller's.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn call_leavable(
+    start: unsafe extern "C" fn(*mut c_void) -> *mut c_void,
+    arg: *mut c_void,
+    left: *mut bool,
+) -> *mut c_void {
+    naked_asm!(
+        ".cfi_startproc",
+        "push rbp",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset rbp, -16",
+        "mov rbp, rsp",
+        ".cfi_def_cfa_register rbp",
+        "push rbx",
+        ".cfi_offset rbx, -24",
+        "push r12",
+        ".cfi_offset r12, -32",
+        "push r13",
+        ".cfi_offset r13, -40",
+        "sub rsp, 120",               // the buffer, at a multiple of 16
+        "mov rbx, rdi",               // in registers that __sigsetjmp saves and its second return restores
+        "mov r12, rsi",
+        "mov r13, rdx",
+        "mov rdi, rsp",
+        "xor esi, esi",               // without the signal mask
+        "call qword ptr [rip + {setjmp}@GOTPCREL]",
+        "test eax, eax",
+        "jnz 3f",                     // the second time: pthread_exit
+        "mov rdi, rsp",
+        "call qword ptr [rip + {register}@GOTPCREL]",
+        "mov rdi, r12",
+        "call rbx",
+        "mov r12, rax",
+        "2:",
+        "mov rdi, rsp",               // the block forgets the buffer
+        "call qword ptr [rip + {unregister}@GOTPCREL]",
+        "mov rax, r12",
+        "lea rsp, [rbp - 24]",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        ".cfi_def_cfa rsp, 8",
+        "ret",
+        ".cfi_def_cfa rbp, 16",
+        "3:",
+        "mov byte ptr [r13], 1",
+        "jmp 2b",
+        ".cfi_endproc",
+        setjmp = sym __sigsetjmp,
+        register = sym __pthread_register_cancel,
+        unregister = sym __pthread_unregister_cancel,
+    )
+}
+
+extern "C" {
+    /// Saves the registers in `buffer`; 0 the first time.
+    fn __sigsetjmp(buffer: *mut c_void, save_mask: c_int) -> c_int;
+    /// What `pthread_cleanup_push` does with its buffer.
+    fn __pthread_register_cancel(buffer: *mut c_void);
+    /// What `pthread_cleanup_pop` does with its buffer.
+    fn __pthread_unregister_cancel(buffer: *mut c_void);
 }
 
 /// Lays out the first frame of a stack that ends at `top`, so that [`switch`] to the result calls `entry(arg)`.

@@ -182,7 +182,7 @@ unsafe fn create(
         if code == 0 {
             libc::sigfillset(all.as_mut_ptr());
             libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), old.as_mut_ptr());
-            code = libc::pthread_create(&mut thread, attr.as_ptr(), main, arg);
+            code = crate::os::create_thread(&mut thread, attr.as_ptr(), main, arg);
             libc::pthread_sigmask(libc::SIG_SETMASK, old.as_ptr(), core::ptr::null_mut());
         }
         libc::pthread_attr_destroy(attr.as_mut_ptr());

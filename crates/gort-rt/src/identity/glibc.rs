@@ -37,6 +37,17 @@ pub(super) struct Glibc {
     pub(super) keys: KeyTables,
     /// Offsets from the thread pointer of the area that the kernel writes the CPU number to, if glibc has one.
     pub(super) rseq: Option<Range<isize>>,
+    /// What closes a thread's state of the resolver, if it is part of libc itself.
+    pub(super) resolver: Option<Resolver>,
+}
+
+/// The resolver's public functions.
+#[derive(Debug, Clone)]
+pub(super) struct Resolver {
+    /// `__res_state`: where the state of the thread pointer that it is called on lies.
+    pub(super) state: unsafe extern "C" fn() -> *mut c_void,
+    /// `res_nclose`: closes and frees what a state owns.
+    pub(super) close: unsafe extern "C" fn(*mut c_void),
 }
 
 /// Layout of the tables behind `pthread_getspecific`.
@@ -115,6 +126,7 @@ impl Glibc {
                 value_data: field(c"_thread_db_pthread_key_data_data")?[2],
             },
             rseq: rseq(),
+            resolver: resolver(),
         })
     }
 
@@ -184,4 +196,16 @@ fn rseq() -> Option<Range<isize>> {
     let (offset, size) = unsafe { (offset.read(), size.read() as isize) };
     // A size of zero means that registration is switched off; every thread then carries the same constants.
     (size > 0).then(|| offset..offset + size.max(ORIGINAL_SIZE))
+}
+
+/// The resolver's functions, which are libc's since 2.34.
+fn resolver() -> Option<Resolver> {
+    let (state, close) = (optional(c"__res_state")?, optional(c"__res_nclose")?);
+    // SAFETY: both are public functions of these types.
+    unsafe {
+        Some(Resolver {
+            state: core::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> *mut c_void>(state),
+            close: core::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut c_void)>(close),
+        })
+    }
 }

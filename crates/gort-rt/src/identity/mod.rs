@@ -28,24 +28,28 @@
 //! # Life of a block
 //!
 //! [`create`], then any number of times: [`start`] on the block, user code, [`run_destructors`] on the block, [`reset`] by
-//! anyone. At last [`destroy`]. [`refresh`] follows each `dlopen` and `dlclose`. Once per process, [`guard_credentials`].
+//! anyone. At last [`destroy`]. [`changing`] precedes and [`refresh`] follows each `dlopen` and `dlclose`. Once per process,
+//! [`guard_credentials`].
 //!
 //! # Known limits
 //!
 //! * `pthread_self()` of a goroutine is a valid argument for functions that look only at the block. Those that ask the kernel
 //!   about the thread id (`pthread_kill`, `pthread_setaffinity_np`, and `pthread_getattr_np`, which fills its result in and
-//!   then fails with `ESRCH`) do not know it.
-//! * `pthread_exit` on a goroutine has no start frame to unwind to and ends in a null access.
+//!   then fails with `ESRCH`) do not know it. Hooks answer in their place where there are any.
+//! * `pthread_exit` on a goroutine has no start frame to unwind to, unless `pthread` has made one, and ends in a null access;
+//!   where there are hooks, with a message.
 //! * The kernel does not know a goroutine's list of robust mutexes, nor its id as an owner of priority-inheriting ones.
 //! * Constructors that `dlopen` runs *on a goroutine* see zeros in initial-exec variables of their own library: the loader
-//!   fills in only blocks in its list before it runs them. `dlopen` belongs on the kernel thread's own stack.
+//!   fills in only blocks in its list before it runs them. So `gort-interpose` has them run on the kernel thread's own block.
+//! * A goroutine that a constructor starts has those variables put back to their first values once more when [`refresh`]
+//!   follows.
 //! * Libraries in a second namespace (`dlmopen`) keep their variables over a reuse, as libc does.
-//! * malloc's cache of a block is not freed by [`destroy`]: only the end of a real thread does that.
 
 mod block;
 mod credentials;
 mod destructors;
 mod donor;
+mod estate;
 mod evidence;
 mod glibc;
 mod lock;
@@ -60,6 +64,8 @@ use std::sync::OnceLock;
 
 use evidence::Evidence;
 use glibc::Glibc;
+pub(crate) use modules::Change;
+use modules::Share;
 use recipe::Recipe;
 
 /// Environment variable that chooses how blocks are made.
@@ -139,27 +145,32 @@ struct State {
     glibc: Glibc,
     recipe: Recipe,
     mode: Mode,
+    /// Libc's place in each block, if it has a fixed one.
+    libc: Option<Share>,
 }
 
-static STATE: OnceLock<Result<State, Error>> = OnceLock::new();
+static STATE: OnceLock<State> = OnceLock::new();
 
-/// Finds out how thread blocks are made here; later calls return the first one's result.
+/// Finds out how thread blocks are made here. Once it has succeeded, later calls do nothing; after a failure, which may be one
+/// of the moment, they try again.
 ///
-/// Starts and ends two threads. Call it on a thread, not on a goroutine, and before any other function of this module.
+/// Starts and ends two threads. Call it on a thread, not on a goroutine, one call at a time, and before any other function of
+/// this module.
 pub(crate) fn init() -> Result<(), Error> {
-    let state = STATE.get_or_init(|| {
-        let state = State::find(std::env::var_os(VARIABLE))?;
-        if let Mode::Donor(why) = &state.mode {
-            eprintln!("gort: goroutines get their thread blocks from donor threads, which is slower: {why}");
-        }
-        Ok(state)
-    });
-    state.as_ref().map(drop).map_err(Error::clone)
+    if STATE.get().is_some() {
+        return Ok(());
+    }
+    let state = State::find(std::env::var_os(VARIABLE))?;
+    if let Mode::Donor(why) = &state.mode {
+        eprintln!("gort: goroutines get their thread blocks from donor threads, which is slower: {why}");
+    }
+    STATE.get_or_init(|| state);
+    Ok(())
 }
 
 /// The state, which [`init`] has left.
 fn state() -> &'static State {
-    STATE.get().and_then(|state| state.as_ref().ok()).expect("identity::init has succeeded")
+    STATE.get().expect("identity::init has succeeded")
 }
 
 /// The shape of blocks.
@@ -181,8 +192,14 @@ pub(crate) fn mode() -> &'static Mode {
 /// The mapping is readable, writable and otherwise unused, and stays mapped until [`destroy`] has allowed otherwise.
 pub(crate) unsafe fn create(lo: *mut u8, hi: *mut u8, tid: u32) -> Result<usize, Error> {
     let state = state();
-    // SAFETY: the caller's promise, passed on.
-    unsafe { state.create(&state.mode, lo, hi, tid) }
+    // SAFETY: the caller's promise, passed on; the block is new.
+    unsafe {
+        let tp = state.create(&state.mode, lo, hi, tid)?;
+        if let (Mode::Built, Some(share)) = (&state.mode, state.libc) {
+            estate::inherit(&state.glibc, share, tp);
+        }
+        Ok(tp)
+    }
 }
 
 /// Makes the calling goroutine's C library state that of a new thread: errno, locale, cancellation.
@@ -220,16 +237,41 @@ pub(crate) unsafe fn run_destructors() {
     unsafe { destructors::run(&state().glibc) }
 }
 
-/// Gives all thread-local variables but libc's and ld.so's their first values again.
+/// Gives all thread-local variables but libc's and ld.so's their first values again. Never waits, in blocks that are built.
+///
+/// False: it is not known what they are, since libraries come or go just now, or have without [`refresh`]. The block must be
+/// destroyed; a new one will be right.
 ///
 /// # Safety
 /// `tp` came from [`create`], its goroutine has run its destructors, and nothing runs on the block or refers into it.
-pub(crate) unsafe fn reset(tp: usize) {
+#[must_use]
+pub(crate) unsafe fn reset(tp: usize) -> bool {
     // SAFETY: the caller's promise, passed on.
-    unsafe { modules::reset(&state().glibc, tp) }
+    unsafe { modules::reset(tp) || reset_donors(tp) }
 }
 
-/// Frees what a block owns. True if its memory may be given back; a donor's may not, ever, but it may go on being reused.
+/// What [`reset`] does with a block that it cannot reset: one that must be kept it resets all the same, and waits for that.
+///
+/// # Safety
+/// As for [`reset`].
+#[cold]
+unsafe fn reset_donors(tp: usize) -> bool {
+    let state = state();
+    let keep = state.mode != Mode::Built;
+    if keep {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { modules::reset_by_learning(&state.glibc, tp) };
+    }
+    keep
+}
+
+/// Learns of libraries that came or went without [`refresh`], if a [`reset`] has met any; does not wait.
+pub(crate) fn catch_up() {
+    modules::catch_up();
+}
+
+/// Frees what a block owns, but for what libc keeps in it, which the next block that is built takes over (`estate`). True if
+/// its memory may be given back; a donor's may not, ever, but it may go on being reused.
 ///
 /// # Safety
 /// As for [`reset`]; if the result is true, the block is not used again.
@@ -242,6 +284,9 @@ pub(crate) unsafe fn destroy(tp: usize) -> bool {
     // SAFETY: the block was built by hand, so nothing of glibc's refers to it, and the caller is done with it.
     unsafe {
         state.glibc.keys.free_blocks(tp);
+        if let Some(share) = state.libc {
+            estate::leave(&state.glibc, share, tp);
+        }
         (state.glibc.deallocate_tls)(tp as *mut _, false);
     }
     true
@@ -250,6 +295,12 @@ pub(crate) unsafe fn destroy(tp: usize) -> bool {
 /// Names blocks: calls its argument with the thread pointer of each.
 pub(crate) type Live<'a> = &'a mut dyn FnMut(&mut dyn FnMut(usize));
 
+/// The loaded modules are about to change: until [`refresh`] goroutines get new blocks. May wait; not on the way to a
+/// goroutine's begin.
+pub(crate) fn changing() -> Change {
+    modules::changing()
+}
+
 /// Follows a change of the loaded modules: a library's initial-exec variables get their values in blocks made before it.
 ///
 /// `live` calls its argument with the thread pointer of every block that was created and not destroyed, idle ones included.
@@ -257,13 +308,14 @@ pub(crate) type Live<'a> = &'a mut dyn FnMut(&mut dyn FnMut(usize));
 ///
 /// # Safety
 /// Each thread pointer named is a block of ours. Called after each `dlopen` (before its caller can use what it loaded) and
-/// each `dlclose`, with loading, unloading and these calls serialised by one lock of the caller's.
-pub(crate) unsafe fn refresh(live: Live<'_>) -> Result<(), Error> {
+/// each `dlclose`, with loading, unloading and these calls serialised by one lock of the caller's. `change` is None if the
+/// runtime was started meanwhile.
+pub(crate) unsafe fn refresh(change: Option<Change>, live: Live<'_>) -> Result<(), Error> {
     let state = state();
     // glibc knows donors' blocks and has filled them in itself.
     let live = (state.mode == Mode::Built).then_some(live);
     // SAFETY: the caller's promise, passed on.
-    unsafe { modules::refresh(&state.glibc, live) }
+    unsafe { modules::refresh(&state.glibc, change, live) }
 }
 
 /// What `GORT_IDENTITY` asks for.
@@ -309,11 +361,18 @@ impl State {
         };
         let glibc = Glibc::find()?;
         destructors::check(&glibc)?;
-        let evidence = Evidence::collect(&glibc)?;
-        let recipe = evidence.recipe(&glibc)?;
-        modules::init(&glibc)?;
+        // A library that another thread loads at this moment makes blocks differ for no reason that lasts: look again.
+        const LOOKS: usize = 4;
+        let mut recipe = Evidence::collect(&glibc)?.recipe(&glibc)?;
+        for _ in 1..LOOKS {
+            if recipe.objection().is_none() {
+                break;
+            }
+            recipe = Evidence::collect(&glibc)?.recipe(&glibc)?;
+        }
+        let libc = modules::init(&glibc)?;
         let mode = choose(choice, &recipe)?;
-        Ok(State { glibc, recipe, mode })
+        Ok(State { glibc, recipe, mode, libc })
     }
 
     /// [`create`], in a given way.

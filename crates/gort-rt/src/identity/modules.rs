@@ -8,19 +8,25 @@
 //! [`reset`] is on the path of every goroutine, so it takes no lock and asks the loader nothing: it reads a [`View`] behind
 //! one pointer. A view owns copies of the images, since a module may be unmapped at any time. Views are replaced, never
 //! changed, and never freed, for a reader may hold one; equal lists are shared, so loading and unloading the same plug-in
-//! for ever costs three words each time. Learning is serialised by [`LEARNING`], which is taken with none of the loader's
+//! for ever costs two words each time. Learning is serialised by [`LEARNING`], which is taken with none of the loader's
 //! locks held.
 //!
 //! # When does a view go stale?
 //!
 //! The loader counts the changes to its set of modules with thread-local storage and stamps each thread vector with the
-//! count, at its making and when its thread meets a variable of a module loaded since. So a stamp newer than any the
-//! view has seen says "learn again", and a stamp equal to the view's own says that the vector's entries are about the
-//! same modules as the view. The stamp needs no room in the block beyond the vector's own.
+//! count, at its making and when its thread meets a variable of a module loaded since. So a stamp newer than those that
+//! are [`KNOWN`] says that there is something to learn, and a stamp equal to the view's own says that the vector's entries
+//! are about the same modules as the view. The stamp needs no room in the block beyond the vector's own.
+//!
+//! Learning takes locks of the loader's, and their holder may wait for the very goroutine that is about to begin: in a
+//! callback of `dl_iterate_phdr`, say. So a reset does not learn. It says that it cannot, the block is thrown away and a new
+//! one made, which glibc fills in; and [`catch_up`] has a thread of its own learn, which may wait. (Donors' blocks cannot be
+//! thrown away. For them a reset does learn.)
 //!
 //! What a stamp cannot tell is that a library was loaded whose variables are reached with fixed offsets
 //! (initial-exec): blocks made before it read zeros there. That is [`refresh`]'s work, which belongs after every
-//! `dlopen` and `dlclose`.
+//! `dlopen` and `dlclose`. From before the call until then ([`changing`]) no block is reset: goroutines that a constructor
+//! starts get new ones.
 //!
 //! # Dynamic blocks
 //!
@@ -29,13 +35,14 @@
 //! marked "not allocated", which is how a thread starts and which the loader mends at the next use.
 
 use core::ffi::{c_int, c_void};
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::alloc;
 
 use super::block::DTV;
 use super::glibc::{Glibc, DTV_UNALLOCATED};
 use super::lock::{Guard, Lock};
 use super::Error;
+use crate::os;
 
 /// A module with thread-local storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,20 +63,50 @@ struct List {
     dynamic: Vec<Module>,
 }
 
-/// A list with the stamps it goes with.
+/// A list with the stamp it goes with.
 struct View {
     list: &'static List,
     /// The stamp of a vector made when the list was learnt.
     stamp: usize,
-    /// The newest stamp of any vector that led to learning.
-    seen: usize,
+}
+
+/// Libc's place in every block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Share {
+    /// How far below the thread pointer it begins.
+    offset: usize,
+    /// Its length in bytes.
+    size: usize,
+}
+
+impl Share {
+    /// Its first word in the block at `tp`.
+    pub(super) fn start(self, tp: usize) -> *mut usize {
+        (tp - self.offset) as *mut usize
+    }
+
+    /// Its length in words.
+    pub(super) fn words(self) -> usize {
+        self.size / size_of::<usize>()
+    }
 }
 
 static CURRENT: AtomicPtr<View> = AtomicPtr::new(core::ptr::null_mut());
+/// Vectors with stamps below this one are about modules that the current view has or that are gone. 0 while modules change.
+/// Stored after [`CURRENT`], and read before it.
+static KNOWN: AtomicUsize = AtomicUsize::new(0);
+/// The newest stamp that a [`reset`] met and did not know.
+static MET: AtomicUsize = AtomicUsize::new(0);
+/// True while a thread of [`catch_up`]'s is under way.
+static CATCHING_UP: AtomicBool = AtomicBool::new(false);
 /// The list whose modules live blocks have been given. Not always the current one: a [`reset`] may be first to learn of
 /// a library whose loader has yet to call [`refresh`]. Used with [`LEARNING`] held.
 static DELIVERED: AtomicPtr<List> = AtomicPtr::new(core::ptr::null_mut());
 static LEARNING: Lock = Lock::new();
+/// Changes of the modules that are under way. Used with [`LEARNING`] held.
+static CHANGES: AtomicUsize = AtomicUsize::new(0);
+/// The value of [`KNOWN`] when nothing changes. Used with [`LEARNING`] held.
+static KNOWN_AT_REST: AtomicUsize = AtomicUsize::new(0);
 
 /// One entry of a thread vector: address and what to free. Entry 0 holds the stamp, entry -1 the number of entries.
 type Entry = [usize; 2];
@@ -83,20 +120,35 @@ unsafe fn vector(tp: usize) -> *mut Entry {
     unsafe { ((tp + DTV) as *const *mut Entry).read() }
 }
 
-/// Puts every module's variables back, libc's and ld.so's excepted.
+/// Puts every module's variables back, libc's and ld.so's excepted. False: it cannot, because the block has met modules that
+/// are not known yet; it is as it was.
 ///
 /// # Safety
 /// `tp` is the thread pointer of a complete block of ours, nobody runs on it, and no reference into it is left.
-pub(super) unsafe fn reset(glibc: &Glibc, tp: usize) {
+#[must_use]
+pub(super) unsafe fn reset(tp: usize) -> bool {
     // SAFETY: the caller vouches for the block; the vector has at least the entry with the stamp.
+    let stamp = unsafe { (*vector(tp))[0] };
+    if stamp >= KNOWN.load(Ordering::Acquire) {
+        MET.fetch_max(stamp, Ordering::Relaxed);
+        return false;
+    }
+    // SAFETY: the caller's promise, passed on.
+    unsafe { put_back(current(), tp) };
+    true
+}
+
+/// Writes what the view knows over the block's variables.
+///
+/// # Safety
+/// As for [`reset`].
+#[inline]
+unsafe fn put_back(view: &View, tp: usize) {
+    // SAFETY: as in `reset`.
     let (vector, stamp) = unsafe {
         let vector = vector(tp);
         (vector, (*vector)[0])
     };
-    let mut view = current();
-    if stamp > view.seen {
-        view = learn(glibc, &LEARNING.lock(), stamp).unwrap_or(view);
-    }
     for module in &view.list.fixed {
         // SAFETY: the caller vouches for the block, and the list says that the module's place is in it.
         unsafe { module.put_fixed(tp) };
@@ -112,13 +164,66 @@ pub(super) unsafe fn reset(glibc: &Glibc, tp: usize) {
     }
 }
 
+/// As [`reset`], for blocks that cannot be thrown away: learns what it must, and waits for the loader.
+///
+/// # Safety
+/// As for [`reset`].
+pub(super) unsafe fn reset_by_learning(glibc: &Glibc, tp: usize) {
+    // SAFETY: the caller's promise, passed on. `put_back` is right for any stamp, see there; what an unlearnt module has in
+    // the block stays as it is when there is no memory to learn of it.
+    unsafe {
+        if !reset(tp) {
+            let view = learn(glibc, &LEARNING.lock()).unwrap_or_else(|_| current());
+            put_back(view, tp);
+        }
+    }
+}
+
+/// A change of the modules that is under way; [`refresh`] ends it.
+#[must_use]
+pub(crate) struct Change(());
+
+/// The modules are about to change: no block is reset until [`refresh`].
+pub(super) fn changing() -> Change {
+    let _guard = LEARNING.lock();
+    CHANGES.fetch_add(1, Ordering::Relaxed);
+    KNOWN.store(0, Ordering::Release);
+    Change(())
+}
+
+/// Learns of modules that a [`reset`] has met, if there are any, on a thread of its own; returns at once.
+pub(super) fn catch_up() {
+    extern "C" fn main(_: *mut c_void) -> *mut c_void {
+        // If there is no memory, there is another time.
+        let _ = learn(&super::state().glibc, &LEARNING.lock());
+        CATCHING_UP.store(false, Ordering::Relaxed);
+        core::ptr::null_mut()
+    }
+    /// Room for the loader's own frames.
+    const STACK: usize = 256 << 10;
+    let behind = MET.load(Ordering::Relaxed) >= KNOWN_AT_REST.load(Ordering::Relaxed);
+    if behind
+        && !CATCHING_UP.swap(true, Ordering::Relaxed)
+        && os::spawn_thread(c"gort-modules", STACK, main, core::ptr::null_mut()).is_err()
+    {
+        CATCHING_UP.store(false, Ordering::Relaxed);
+    }
+}
+
 /// After a change to the modules: learns them and gives the newly placed ones' variables their values in live blocks.
 ///
 /// # Safety
 /// As for [`super::refresh`].
-pub(super) unsafe fn refresh(glibc: &Glibc, live: Option<super::Live<'_>>) -> Result<(), Error> {
+pub(super) unsafe fn refresh(
+    glibc: &Glibc,
+    change: Option<Change>,
+    live: Option<super::Live<'_>>,
+) -> Result<(), Error> {
     let guard = LEARNING.lock();
-    let new = learn(glibc, &guard, 0)?;
+    if change.is_some() {
+        CHANGES.fetch_sub(1, Ordering::Relaxed);
+    }
+    let new = learn(glibc, &guard)?;
     let old = DELIVERED.swap((&raw const *new.list).cast_mut(), Ordering::Relaxed);
     // SAFETY: lists live for ever, and `init` has stored the first.
     let old = unsafe { &*old };
@@ -130,12 +235,12 @@ pub(super) unsafe fn refresh(glibc: &Glibc, live: Option<super::Live<'_>>) -> Re
     Ok(())
 }
 
-/// Learns the modules for the first time.
-pub(super) fn init(glibc: &Glibc) -> Result<(), Error> {
+/// Learns the modules for the first time. Returns libc's place in a block, if it has a fixed one.
+pub(super) fn init(glibc: &Glibc) -> Result<Option<Share>, Error> {
     let guard = LEARNING.lock();
-    let view = learn(glibc, &guard, 0)?;
+    let view = learn(glibc, &guard)?;
     DELIVERED.store((&raw const *view.list).cast_mut(), Ordering::Relaxed);
-    Ok(())
+    Ok(loaded(glibc, &Scratch::new(glibc)?).1)
 }
 
 fn current() -> &'static View {
@@ -194,26 +299,31 @@ unsafe fn free_dynamic(vector: *mut Entry) {
     }
 }
 
-/// Asks the loader for its modules and publishes a new view. `seen` is the stamp that gave the occasion.
-fn learn(glibc: &Glibc, _guard: &Guard<'_>, seen: usize) -> Result<&'static View, Error> {
-    let old = CURRENT.load(Ordering::Acquire);
+/// Asks the loader for its modules and publishes a view of them.
+fn learn(glibc: &Glibc, _guard: &Guard<'_>) -> Result<&'static View, Error> {
+    // Before the list: a module that has been met is there, or gone.
+    let met = MET.load(Ordering::Relaxed);
     let (list, stamp) = loop {
         let before = Scratch::new(glibc)?;
-        let list = loaded(glibc, &before);
+        let (list, _) = loaded(glibc, &before);
         // A change in between would show in the stamp.
         let stamp = before.stamp();
         if Scratch::new(glibc)?.stamp() == stamp {
             break (list, stamp);
         }
     };
+    let list = share(list);
     // SAFETY: published views live for ever.
-    let old = unsafe { old.as_ref() };
-    let view: &'static View = Box::leak(Box::new(View {
-        list: share(list),
-        stamp,
-        seen: seen.max(stamp).max(old.map_or(0, |old| old.seen)),
-    }));
+    let mut view = unsafe { CURRENT.load(Ordering::Acquire).as_ref::<'static>() };
+    view = view.filter(|old| core::ptr::eq(old.list, list) && old.stamp == stamp);
+    let view = view.unwrap_or_else(|| Box::leak(Box::new(View { list, stamp })));
     CURRENT.store((&raw const *view).cast_mut(), Ordering::Release);
+    // A vector that is made now may have an older stamp than others have: glibc takes that of the newest module that is left.
+    let known = KNOWN_AT_REST.load(Ordering::Relaxed).max(stamp + 1).max(met + 1);
+    KNOWN_AT_REST.store(known, Ordering::Relaxed);
+    if CHANGES.load(Ordering::Relaxed) == 0 {
+        KNOWN.store(known, Ordering::Release);
+    }
     Ok(view)
 }
 
@@ -306,16 +416,18 @@ struct Survey<'a> {
     /// An address in each object whose variables stay as they are.
     kept: [usize; 2],
     list: List,
+    libc: Option<Share>,
 }
 
-/// The modules of the program's namespace, without libc and ld.so.
-fn loaded(glibc: &Glibc, scratch: &Scratch<'_>) -> List {
+/// The modules of the program's namespace, without libc and ld.so; and libc's place, if it has a fixed one.
+fn loaded(glibc: &Glibc, scratch: &Scratch<'_>) -> (List, Option<Share>) {
     let kept = [glibc.call_tls_dtors as *const () as usize, glibc.allocate_tls as *const () as usize];
-    let mut survey = Survey { scratch, kept, list: List { fixed: Vec::new(), dynamic: Vec::new() } };
+    let list = List { fixed: Vec::new(), dynamic: Vec::new() };
+    let mut survey = Survey { scratch, kept, list, libc: None };
     // SAFETY: the callback gets our survey, which outlives the call. The loader's lock, held meanwhile, keeps the objects
     // mapped while their images are copied.
     unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut survey).cast()) };
-    survey.list
+    (survey.list, survey.libc)
 }
 
 unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _size: usize, data: *mut c_void) -> c_int {
@@ -330,15 +442,24 @@ unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _size: usize, data: *m
             header.p_type == libc::PT_LOAD && address.wrapping_sub(start) < header.p_memsz as usize
         })
     };
-    if info.dlpi_tls_modid == 0 || survey.kept.iter().any(holds) {
+    if info.dlpi_tls_modid == 0 {
         return 0;
     }
+    let [libc, loader] = &survey.kept;
+    let (libc, loader) = (holds(libc), holds(loader));
     for header in headers.iter().filter(|header| header.p_type == libc::PT_TLS) {
+        let offset = survey.scratch.offset(info.dlpi_tls_modid);
+        let size = header.p_memsz as usize;
+        if libc {
+            survey.libc = offset.map(|offset| Share { offset, size });
+        }
+        if libc || loader {
+            continue;
+        }
         let start = base.wrapping_add(header.p_vaddr as usize) as *const u8;
         // SAFETY: the initialisation image is part of the object, which is mapped while the loader's lock is held.
         let image = unsafe { core::slice::from_raw_parts(start, header.p_filesz as usize) };
-        let offset = survey.scratch.offset(info.dlpi_tls_modid);
-        let module = Module { id: info.dlpi_tls_modid, offset, image: image.into(), size: header.p_memsz as usize };
+        let module = Module { id: info.dlpi_tls_modid, offset, image: image.into(), size };
         let list = if offset.is_some() { &mut survey.list.fixed } else { &mut survey.list.dynamic };
         list.push(module);
     }

@@ -4,6 +4,7 @@
 //! is a crash, in a child process.
 
 mod credentials;
+mod estate;
 mod keys;
 mod libraries;
 mod recipes;
@@ -17,7 +18,7 @@ use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 
 use rustix::mm::{mmap_anonymous, munmap, MapFlags, ProtFlags};
 
-use super::{block, Mode, State};
+use super::{block, modules, Mode, State};
 use crate::arch;
 
 /// How a test's blocks are made.
@@ -125,7 +126,11 @@ impl Block {
 
     fn reset(&self) {
         // SAFETY: nobody runs on the block, and tests keep no references into it.
-        unsafe { super::reset(self.tp) };
+        unsafe {
+            if !modules::reset(self.tp) {
+                modules::reset_by_learning(&state().glibc, self.tp);
+            }
+        }
     }
 }
 
@@ -133,9 +138,12 @@ impl Drop for Block {
     fn drop(&mut self) {
         // A donor's block stays linked in glibc for ever. A panicking test leaves its block for the debugger.
         if self.way != Way::Donor && !std::thread::panicking() {
+            // Not by `destroy`, which would hand on what libc has here: destructors, if the test has not run them.
             // SAFETY: nobody runs on the block, and glibc does not know it.
             unsafe {
-                assert!(state().mode != Mode::Built || super::destroy(self.tp));
+                let glibc = &state().glibc;
+                glibc.keys.free_blocks(self.tp);
+                (glibc.deallocate_tls)(self.tp as *mut _, false);
                 munmap(self.lo.cast(), Block::SIZE).unwrap();
             }
         }

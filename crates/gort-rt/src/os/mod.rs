@@ -17,6 +17,7 @@
 //! | [`membarrier_register`] | once before [`membarrier`]; false when the platform has no such fence | no |
 //! | [`membarrier`] | every thread of the process executes a full fence before this returns | yes |
 //! | [`spawn_thread`] | start a detached kernel thread; allocates | no |
+//! | [`create_thread`], [`RealThreads`], [`wants_real_thread`] | start kernel threads where hooks make goroutines of threads | no |
 //! | [`available_cpus`] | how many processors this process may keep busy; allocates | no |
 //! | [`gettid`] | the kernel's number of the calling thread | yes |
 //! | [`sched_yield`] | let another kernel thread run | yes |
@@ -29,11 +30,17 @@
 //! | [`mem::release_pages`] | give memory back, keep the addresses; they read as zero | yes |
 //! | [`mem::guard_install`] | make pages fault without splitting the mapping | yes |
 //! | [`mem::protect_none`] | make pages fault by taking their access rights away | yes |
+//! | [`epoll::epoll_create`], [`epoll::epoll_register`], [`epoll::epoll_ensure`], [`epoll::epoll_remove`] | a set of descriptors that reports changes of their readiness, once each | yes |
+//! | [`epoll::epoll_wait`], [`epoll::readiness`] | wait for such changes; what they mean | yes |
+//! | [`epoll::interrupter`], [`epoll::interrupt`], [`epoll::calm`] | end such a wait | yes |
+//! | [`poll`] | wait for one descriptor, blocking the kernel thread | yes |
+//! | [`epoll::make_room`] | make opening many descriptors quick | yes |
+//! | [`epoll::close`] | close a descriptor of our own | yes |
 //! | [`mem::max_mappings`] | how many mappings the process may have, if there is a limit | yes |
 
 mod linux;
 
 pub(crate) use linux::{
-    available_cpus, futex_wait, futex_wake, gettid, mem, membarrier, membarrier_register, now, sched_yield, sleep_ns,
-    spawn_thread, thread_count, write_stderr,
+    available_cpus, create_thread, epoll, futex_wait, futex_wake, gettid, mem, membarrier, membarrier_register, now,
+    poll, sched_yield, sleep_ns, spawn_thread, thread_count, wants_real_thread, write_stderr, RealThreads,
 };

@@ -52,10 +52,7 @@ fn take(n: usize, stack_size: usize) -> Result<(), Error> {
     }
     match stack::ensure(slot_size(stack_size), total) {
         Ok(capacity) => {
-            // No more than was asked for: what there is is not ours alone, so ask again next time.
-            if capacity > total {
-                CAPACITY.fetch_max(capacity, Ordering::Relaxed);
-            }
+            CAPACITY.fetch_max(capacity, Ordering::Relaxed);
             Ok(())
         }
         Err(e) => {

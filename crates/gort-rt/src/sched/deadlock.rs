@@ -1,14 +1,16 @@
 //! The report that nothing can go on.
 //!
-//! Told by counting, when all Ps have been idle for a second: if goroutines are alive, no timer is set, and every kernel
-//! thread of the process is either one of the runtime's own, asleep, or known to be blocked, without a deadline, in a wait
-//! that only another thread can end, then nothing in this process will ever run again, short of a signal handler.
+//! Told by counting, when all Ps have been idle for a second: if goroutines are alive, no timer is set, none waits for a
+//! descriptor, and every kernel thread of the process is either one of the runtime's own, asleep, or known to be blocked,
+//! without a deadline, in a wait that only another thread can end, then nothing in this process will ever run again, short
+//! of a signal handler.
 //!
 //! Any thread that is not accounted for might call in, so there is no false alarm for C threads, for threads that std made,
 //! or for goroutines that sit in a system call. The report is made once, on standard error; the process goes on waiting,
 //! since a signal could still wake it.
 
 use crate::os;
+use crate::poll;
 use crate::sched::global::Sched;
 use crate::time;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -50,7 +52,7 @@ pub(crate) fn check(s: &Sched) {
     let asleep = s.idle.lock().nms;
     let own = s.threads.load(Ordering::SeqCst);
     // All of the runtime's threads must be in the idle list: one that is not sits in a call, or waits for its own.
-    if goroutines <= 0 || asleep != own || s.has_global() {
+    if goroutines <= 0 || asleep != own || s.has_global() || poll::anybody_waits() {
         return;
     }
     const SYSMON: u32 = 1;

@@ -1,7 +1,7 @@
 //! Finding the next goroutine.
 //!
 //! [`quick`] is what a leaving goroutine does on its own stack. [`find`] is what g0 does when that found nothing: global
-//! queue, timers, stealing, sleep.
+//! queue, timers, events, stealing, sleep.
 //!
 //! # Spinning, and why work is not lost
 //! An M that looks for work elsewhere is *spinning*: it holds a P and is counted in `nmspinning`. Wakers that see a
@@ -23,8 +23,9 @@
 //! the work. What a goroutine queues on its *own* P needs no such care: the holder of that P gets to it.
 
 use crate::os;
+use crate::poll;
 use crate::sched::chaos;
-use crate::sched::global::sched;
+use crate::sched::global::{sched, Batch};
 use crate::sched::idle;
 use crate::sched::m::M;
 use crate::sched::p::{P, RING};
@@ -39,14 +40,20 @@ use core::sync::atomic::Ordering;
 const GLOBAL_EVERY: u32 = 61;
 /// Every so many switches the clock is read, if any timer is set.
 const TIMERS_EVERY: u32 = 16;
+/// Every so many switches, a multiple of `TIMERS_EVERY`, the kernel is asked for events, if any goroutine has ever waited for a descriptor.
+const EVENTS_EVERY: u32 = 64;
 
 /// The next goroutine from what is at hand: timers that are due, runnext, the ring, those that have not begun, the global
-/// queue.
+/// queue, descriptors that are ready. `yielding`: the caller can as well go on.
 #[inline]
-pub(crate) fn quick(m: &M, p: &P) -> Option<*const Task> {
+pub(crate) fn quick(m: &M, p: &P, yielding: bool) -> Option<*const Task> {
     let n = p.switches.load(Ordering::Relaxed);
-    if n.is_multiple_of(TIMERS_EVERY) {
+    // Once for each number: it stands still while a goroutine yields alone.
+    if n.is_multiple_of(TIMERS_EVERY) && p.looked_at.replace(n) != n {
         time::run_due(p, m);
+        if n.is_multiple_of(EVENTS_EVERY) {
+            look_for_events(p, m);
+        }
     }
     if n.is_multiple_of(GLOBAL_EVERY) {
         if let Some(g) = sched().take_global(m, 0, |_| ()) {
@@ -66,12 +73,36 @@ pub(crate) fn quick(m: &M, p: &P) -> Option<*const Task> {
     let g = if n.is_multiple_of(2) { p.begin().or_else(|| p.get()) } else { p.get().or_else(|| p.begin()) };
     let global = || sched().take_global(m, (RING / 2) as usize, |g| p.put(g));
     let g = g.or_else(global).or_else(|| {
-        // Nothing at hand: a goroutine that yields alone, for one that sleeps, counts no switches, so look at the timers now.
-        time::run_due(p, m).then(|| p.take_next().or_else(|| p.get()).or_else(global)).flatten()
+        // Nothing at hand: a goroutine that yields alone, for one that sleeps, counts no switches, so look at the timers now;
+        // and at descriptors, though not every time, since that is a system call.
+        let due = time::run_due(p, m);
+        p.alone.set(p.alone.get().wrapping_add(1));
+        let events = !due && (!yielding || p.alone.get().is_multiple_of(EVENTS_EVERY)) && look_for_events(p, m);
+        (due || events).then(|| p.take_next().or_else(|| p.get()).or_else(global)).flatten()
     })?;
     count_switch(p, false);
     wake::wake_if_waiting(p);
     Some(g)
+}
+
+/// Makes goroutines runnable whose descriptors are ready, on the caller's P, inside the runtime. True: there was one.
+#[inline]
+fn look_for_events(p: &P, m: &M) -> bool {
+    if !poll::in_use() {
+        return false;
+    }
+    // SAFETY: the holder of the P, inside the runtime, is the only one who touches its room.
+    let mut ready = poll::poll(unsafe { &mut *p.room.get() });
+    let any = ready.len != 0;
+    put_all(p, m, &mut ready);
+    any
+}
+
+/// Queues goroutines on the caller's P, inside the runtime.
+pub(crate) fn put_all(p: &P, m: &M, ready: &mut Batch) {
+    while let Some(task) = ready.pop() {
+        p.put_ready(m, task, false);
+    }
 }
 
 /// Whether the goroutine of `task` is locked to an M other than `m`.
@@ -101,7 +132,7 @@ pub(crate) fn find(m: &'static M) -> Option<*const Task> {
         if chaos::migrate(m) && idle::give_p_away(m) {
             continue;
         }
-        if let Some(g) = quick(m, p).or_else(|| search(m, p)) {
+        if let Some(g) = quick(m, p, false).or_else(|| search(m, p)) {
             if m.spinning.replace(false) {
                 sched().nmspinning.fetch_sub(1, Ordering::SeqCst);
                 wake::wake_if_waiting(p);

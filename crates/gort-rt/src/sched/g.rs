@@ -39,6 +39,7 @@
 //! same word, no wake-up between arming and parking is lost. A timer claims to `TIMED_OUT` in place of `IDLE`.
 
 use crate::identity;
+use crate::pthread;
 use crate::sched::global::sched;
 use crate::sched::m::M;
 use crate::sched::task::Task;
@@ -88,14 +89,19 @@ pub(crate) struct G {
     /// How often `lock_os_thread` is in force.
     pub(crate) locks: Cell<u32>,
     pub(crate) kind: Kind,
+    /// The goroutine has a `pthread_t` that others may hold, so its body is not its own to bury; see `pthread`.
+    pub(crate) numbered: Cell<bool>,
     /// See the module's head.
     pub(crate) wait: &'static AtomicU64,
-    /// Handle of the goroutine as users see it; owned (a leaked `Arc`) while the goroutine lives.
+    /// Handle of the goroutine as users see it; owned (a leaked `Arc`) while the goroutine lives. Null for one that
+    /// `pthread_create` made, which has none before it asks for it.
     pub(crate) thread: Cell<*const Inner>,
     /// The spawn closure, on the goroutine's own stack.
     pub(crate) closure: Cell<*mut u8>,
     /// Where the first frame may begin.
     pub(crate) top: Cell<*mut u8>,
+    /// What those who hold the `pthread_t` look at.
+    pub(crate) pthread: pthread::Record,
     /// The stack; set for goroutines only.
     slot: MaybeUninit<Slot>,
 }
@@ -124,10 +130,12 @@ impl G {
             locked_m: Cell::new(ptr::null()),
             locks: Cell::new(0),
             kind,
+            numbered: Cell::new(false),
             wait: &NO_WAIT,
             thread: Cell::new(ptr::null()),
             closure: Cell::new(ptr::null_mut()),
             top: Cell::new(ptr::null_mut()),
+            pthread: pthread::Record::new(),
             slot: MaybeUninit::uninit(),
         }
     }

@@ -53,6 +53,10 @@ pub(crate) struct Idle {
     /// Sleeping Ms, linked through `M::link`, latest first.
     ms: *const M,
     pub(crate) nms: u32,
+    /// The sleeping M that waits for events; not in `ms`, but counted.
+    pub(crate) poller: *const M,
+    /// An M waits for events, or has been told to stop and has not yet: nobody else may begin.
+    pub(crate) polling: bool,
     /// The sleeping M that wakes for the next timer, and when.
     pub(crate) timekeeper: *const M,
     pub(crate) timekeeper_at: u64,
@@ -78,17 +82,28 @@ impl Idle {
         Some(p)
     }
 
-    pub(crate) fn put_m(&mut self, m: &'static M) {
-        m.link.set(self.ms);
+    /// `polls`: the M will wait for events, which nobody else does.
+    pub(crate) fn put_m(&mut self, m: &'static M, polls: bool) {
+        if polls {
+            debug_assert!(self.poller.is_null() && !self.polling, "one M polls at a time");
+            self.poller = m;
+            self.polling = true;
+        } else {
+            m.link.set(self.ms);
+            self.ms = m;
+        }
         m.idle.store(true, Ordering::Relaxed);
-        self.ms = m;
         self.nms += 1;
     }
 
+    /// Takes a sleeping M; the one that waits for events last.
     pub(crate) fn take_m(&mut self) -> Option<&'static M> {
+        let m = if self.ms.is_null() { self.poller } else { self.ms };
         // SAFETY: the list holds Ms, which are never freed.
-        let m = unsafe { self.ms.as_ref() }?;
-        self.ms = m.link.get();
+        let m = unsafe { m.as_ref() }?;
+        if ptr::eq(m, self.ms) {
+            self.ms = m.link.get();
+        }
         self.taken(m);
         Some(m)
     }
@@ -101,7 +116,7 @@ impl Idle {
         let mut at = self.ms;
         if ptr::eq(at, m) {
             self.ms = m.link.get();
-        } else {
+        } else if !ptr::eq(self.poller, m) {
             // SAFETY: list members are live Ms; `m` is on the list (its flag says so), so the walk ends there.
             unsafe {
                 while !ptr::eq((*at).link.get(), m) {
@@ -117,6 +132,9 @@ impl Idle {
     fn taken(&mut self, m: &M) {
         m.idle.store(false, Ordering::Relaxed);
         self.nms -= 1;
+        if ptr::eq(self.poller, m) {
+            self.poller = ptr::null();
+        }
         if ptr::eq(self.timekeeper, m) {
             self.timekeeper = ptr::null();
             self.timekeeper_at = u64::MAX;
@@ -216,6 +234,8 @@ pub(crate) fn install(n: usize, stack_size: usize) -> &'static Sched {
             ps: ptr::null(),
             ms: ptr::null(),
             nms: 0,
+            poller: ptr::null(),
+            polling: false,
             timekeeper: ptr::null(),
             timekeeper_at: u64::MAX,
             free: ptr::null(),
@@ -244,7 +264,8 @@ impl Sched {
     pub(crate) fn put_global(&self, batch: Batch) {
         let mut queue = self.queue.lock();
         queue.append(batch);
-        self.queue_len.store(queue.len, Ordering::Relaxed);
+        // SeqCst: as for `inject`, since some who call this hold no P.
+        self.queue_len.store(queue.len, Ordering::SeqCst);
     }
 
     /// Appends one goroutine to the global queue.
@@ -271,7 +292,7 @@ impl Sched {
     /// Whether the global queue or the injection stack holds anything.
     #[inline]
     pub(crate) fn has_global(&self) -> bool {
-        self.queue_len.load(Ordering::Relaxed) != 0 || !self.inject.load(Ordering::SeqCst).is_null()
+        self.queue_len.load(Ordering::SeqCst) != 0 || !self.inject.load(Ordering::SeqCst).is_null()
     }
 
     /// Takes a fair share of the global queue: one to run, the rest, at most `room`, to `rest`.

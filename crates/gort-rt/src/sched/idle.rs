@@ -1,10 +1,13 @@
 //! Ms without work: giving the P back, sleeping, waking for a timer, leaving.
 //!
-//! A sleeping M holds no P. One of them, the *timekeeper*, sleeps only until the next timer. An M that was not needed for
+//! A sleeping M holds no P. One of them, the *timekeeper*, sleeps only until the next timer; one, the *poller*, waits for
+//! events of descriptors meanwhile, in place of a futex (see `poll::events`). An M that was not needed for
 //! a while ends its thread, unless it is the last sleeper: threads made for a burst of blocking calls go away again.
 
 use crate::os;
-use crate::sched::global::sched;
+use crate::poll;
+use crate::sched::find;
+use crate::sched::global::{sched, Batch};
 use crate::sched::m::M;
 use crate::sched::p::P;
 use crate::sched::wake;
@@ -100,14 +103,15 @@ pub(crate) fn release_and_recheck(m: &'static M) -> Recheck {
 pub(crate) fn sleep(m: &'static M, until: u64) -> bool {
     let s = sched();
     let now = os::now();
-    let last;
+    let polls;
     let deadline;
     {
         let mut idle = s.idle.lock();
         m.parked.store(1, Ordering::Relaxed);
-        last = idle.nms == 0;
-        idle.put_m(m);
-        let mut end = if last { u64::MAX } else { now + IDLE_FOR };
+        let last = idle.nms == 0;
+        polls = poll::in_use() && !idle.polling;
+        idle.put_m(m, polls);
+        let mut end = if last || polls { u64::MAX } else { now + IDLE_FOR };
         if until < idle.timekeeper_at {
             idle.timekeeper = m;
             idle.timekeeper_at = until;
@@ -119,11 +123,26 @@ pub(crate) fn sleep(m: &'static M, until: u64) -> bool {
     if until == u64::MAX && time::next_of_all() != u64::MAX {
         wake::wake_timekeeper();
     }
-    if m.sleep(deadline) {
-        take_over(m);
-        return true;
+    let (woken, ready) = if polls { m.sleep_polling(deadline) } else { (m.sleep(deadline), Batch::new()) };
+    if woken && polls {
+        s.idle.lock().polling = false; // whoever woke us has taken us off the lists
     }
+    let awake = woken || wake_up(m, polls, ready.len != 0);
+    if woken {
+        take_over(m);
+    }
+    run_here_or_anywhere(m, ready);
+    awake
+}
+
+/// The M, asleep by the lists, has woken by itself: takes it off them, and a P if there is something to do for it. False: the
+/// M was not needed for long, and is not the last.
+fn wake_up(m: &'static M, polls: bool, ready: bool) -> bool {
+    let s = sched();
     let mut idle = s.idle.lock();
+    if polls {
+        idle.polling = false; // in the same section as `remove_m`: the next poller takes the place that we leave
+    }
     let keeper = ptr::eq(idle.timekeeper, m);
     if !idle.remove_m(m) {
         // Taken by a waker at the last moment: the P is on its way.
@@ -133,7 +152,7 @@ pub(crate) fn sleep(m: &'static M, until: u64) -> bool {
         return true;
     }
     m.parked.store(0, Ordering::Relaxed);
-    if keeper {
+    if keeper || ready {
         if let Some(p) = idle.take_p() {
             drop(idle);
             acquire(m, p);
@@ -141,7 +160,21 @@ pub(crate) fn sleep(m: &'static M, until: u64) -> bool {
         }
         return true;
     }
-    idle.nms == 0
+    polls || idle.nms == 0
+}
+
+/// Queues goroutines whose descriptors are ready: on the M's P, or for any P if it got none.
+fn run_here_or_anywhere(m: &'static M, mut ready: Batch) {
+    if ready.len == 0 {
+        return;
+    }
+    match m.p() {
+        Some(p) => find::put_all(p, m, &mut ready),
+        None => {
+            sched().put_global(ready);
+            wake::wake_idle_p();
+        }
+    }
 }
 
 /// Takes the P that a waker left in `next_p`.

@@ -4,7 +4,9 @@
 //! time. Fields in `Cell`s belong to the M's own thread, or to whoever took the M from the idle list under the
 //! scheduler's lock and has not yet released it through `park`.
 
+use crate::poll;
 use crate::sched::g::{Kind, G};
+use crate::sched::global::Batch;
 use crate::sched::p::P;
 use crate::sched::revoke::Revoke;
 use crate::tls::{TlsBlock, SLOT_G};
@@ -73,6 +75,8 @@ pub(crate) struct M {
     // ---- Sleep.
     /// 0: run; 1: asleep or about to be.
     pub(crate) parked: AtomicU32,
+    /// The M sleeps, or is about to, in a wait for events.
+    polling: AtomicBool,
     /// The P that a waker hands over.
     pub(crate) next_p: AtomicPtr<P>,
     /// On the idle list (under the scheduler's lock).
@@ -109,6 +113,7 @@ impl M {
             dying: Cell::new(false),
             rng: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (u64::from(id) + 1).wrapping_mul(0xff51_afd7_ed55_8ccd)),
             parked: AtomicU32::new(0),
+            polling: AtomicBool::new(false),
             next_p: AtomicPtr::new(ptr::null_mut()),
             idle: AtomicBool::new(false),
             link: Cell::new(ptr::null()),
@@ -176,10 +181,28 @@ impl M {
         true
     }
 
+    /// As [`M::sleep`], in a wait for events. True when woken; otherwise the goroutines that are ready, perhaps none. (A signal
+    /// ends it too.)
+    pub(crate) fn sleep_polling(&self, deadline: Option<u64>) -> (bool, Batch) {
+        self.polling.store(true, Ordering::SeqCst);
+        // The waker stores 0, then reads `polling`: either it interrupts us, or we read its 0. SeqCst on all four.
+        let ready = match self.parked.load(Ordering::SeqCst) {
+            1 => poll::wait_for_events(deadline),
+            _ => Batch::new(),
+        };
+        self.polling.store(false, Ordering::SeqCst);
+        (self.parked.load(Ordering::SeqCst) == 0, ready)
+    }
+
     /// Ends the M's sleep, whether it has begun or not.
     pub(crate) fn wake(&self) {
-        self.parked.store(0, Ordering::Release);
-        crate::os::futex_wake(&self.parked, 1);
+        self.parked.store(0, Ordering::SeqCst);
+        // A late interrupt, of an M that has woken meanwhile, ends somebody else's wait early, who waits again.
+        if self.polling.load(Ordering::SeqCst) {
+            poll::interrupt();
+        } else {
+            crate::os::futex_wake(&self.parked, 1);
+        }
     }
 }
 

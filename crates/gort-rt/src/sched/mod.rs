@@ -8,7 +8,7 @@
 //! | `wake` | making goroutines runnable and finding them a processor |
 //! | `revoke` | entering the runtime, and taking a P from one who is outside |
 //! | `sysmon` | who takes it, and when |
-//! | `task`, `young`, `spawn`, `pool`, `gfree`, `budget` | birth, death and reuse of goroutines |
+//! | `task`, `young`, `spawn`, `pool`, `gfree`, `odd`, `budget` | birth, death and reuse of goroutines |
 //! | `global`, `run` | what is shared; a kernel thread's life |
 //! | `deadlock`, `chaos` | the report that nothing can go on; the mode for tests |
 
@@ -21,6 +21,7 @@ pub(crate) mod gfree;
 pub(crate) mod global;
 pub(crate) mod idle;
 pub(crate) mod m;
+pub(crate) mod odd;
 pub(crate) mod p;
 pub(crate) mod pool;
 pub(crate) mod revoke;

@@ -11,11 +11,29 @@
 //! One goroutine that a running one has made ready: it runs next and inherits the time slice, so a pair that passes
 //! messages runs at the cost of a switch and cannot starve the ring (sysmon sets `preempt` when the slice is used up, and
 //! the next scheduling point then queues it behind the others). Thieves may take it, but only in their last round.
+//!
+//! The owner touches it at nearly every switch and thieves hardly ever, so the thief pays for both:
+//!
+//! ```text
+//!   owner, inside the runtime (in_runtime = 1)      thief
+//!   nmspinning == 0 ?                               nmspinning + 1    (on its way to here)
+//!     yes: plain load, plain store                  membarrier
+//!     no:  exchange                                 owner inside the runtime ?  yes: give up
+//!                                                   compare-and-swap to null
+//!                                                   nmspinning - 1
+//! ```
+//! An owner that read 0 before the thief counted itself either is still inside at the membarrier, and the thief gives up,
+//! or has left, and its store is visible. One that enters after the membarrier reads 1 and exchanges. One that reads the 0
+//! of a thief that has finished acquires its compare-and-swap with it. (`revoke` explains the fence; without `membarrier`
+//! the owner always exchanges.)
 
+use crate::poll::{Room, ROOM};
 use crate::sched::chaos;
 use crate::sched::g::G;
+use crate::sched::global::sched;
 use crate::sched::m::M;
 use crate::sched::pool::List;
+use crate::sched::revoke;
 use crate::sched::task::Task;
 use crate::sched::young::{Young, ENOUGH};
 use crate::time::Shard;
@@ -61,6 +79,12 @@ pub(crate) struct P {
     pub(crate) timers: CachePadded<Shard>,
     /// Goroutines started here less those ended here. Owner writes, anybody sums.
     pub(crate) live: AtomicI64,
+    /// Where the kernel puts events when this P polls; the holder's.
+    pub(crate) room: UnsafeCell<Room>,
+    /// The number of switches at which timers were last looked at on the way; the holder's.
+    pub(crate) looked_at: Cell<u32>,
+    /// Times that a goroutine yielded here and nobody else was there; the holder's.
+    pub(crate) alone: Cell<u32>,
     /// Next in the list of idle Ps (under the scheduler's lock).
     pub(crate) link: AtomicPtr<P>,
     pub(crate) seen: Seen,
@@ -81,7 +105,7 @@ pub(crate) struct Seen {
     pub(crate) all_begun_at: AtomicU64,
 }
 
-// SAFETY: see the module's head for the ring; `free`, `blocks`, `young` and `credit` belong to the holder of the P, of whom there is one.
+// SAFETY: see the module's head for the ring; `free`, `blocks`, `young`, `credit`, `room`, `looked_at` and `alone` belong to the holder of the P, of whom there is one.
 unsafe impl Sync for P {}
 // SAFETY: nothing in a P is tied to a thread.
 unsafe impl Send for P {}
@@ -107,6 +131,9 @@ impl P {
             credit: Cell::new(0),
             timers: CachePadded::new(Shard::new()),
             live: AtomicI64::new(0),
+            room: UnsafeCell::new(ROOM),
+            looked_at: Cell::new(0),
+            alone: Cell::new(0),
             link: AtomicPtr::new(ptr::null_mut()),
             seen: Seen::default(),
         }
@@ -213,10 +240,24 @@ impl P {
             self.runnext.store(g.cast_mut(), Ordering::Release);
             return;
         }
-        // AcqRel: release g's state to a thief; acquire nothing that matters, but the old pointer is published again.
-        let old = self.runnext.swap(g.cast_mut(), Ordering::AcqRel);
+        let old = self.replace_next(g.cast_mut());
         if !old.is_null() {
             self.put(old);
+        }
+    }
+
+    /// Owner: puts `g` in the place of runnext; see the module's head.
+    #[inline]
+    fn replace_next(&self, g: *mut Task) -> *mut Task {
+        // Acquire: the theft of a thief that does not spin any more.
+        if revoke::others_pay() && sched().nmspinning.load(Ordering::Acquire) == 0 {
+            let old = self.runnext.load(Ordering::Relaxed);
+            // Release: g's state, to a thief to come.
+            self.runnext.store(g, Ordering::Release);
+            old
+        } else {
+            // AcqRel: release g's state to a thief; acquire nothing that matters, but the old pointer is published again.
+            self.runnext.swap(g, Ordering::AcqRel)
         }
     }
 
@@ -227,8 +268,8 @@ impl P {
         if g.is_null() {
             return None;
         }
-        // Only thieves may have changed it, to null. Acquire is for form: the owner itself, or a thief's put, wrote it.
-        let g = self.runnext.swap(ptr::null_mut(), Ordering::Acquire);
+        // Only thieves may have changed it, to null.
+        let g = self.replace_next(ptr::null_mut());
         (!g.is_null()).then_some(g.cast_const())
     }
 
@@ -254,7 +295,7 @@ impl P {
             debug_assert!(n > 0);
         }
         batch.push(g);
-        crate::sched::global::sched().put_global(batch);
+        sched().put_global(batch);
     }
 
     /// Owner: takes the first of the ring.
@@ -300,7 +341,7 @@ impl P {
         }
     }
 
-    /// Thief, holder of `self`: takes half of `victim`'s ring, or with `next` its runnext. Returns one to run at once.
+    /// Thief, holder of `self`, spinning: takes half of `victim`'s ring, or with `next` its runnext. Returns one to run at once.
     pub(crate) fn steal_from(&self, victim: &P, next: bool) -> Option<*const Task> {
         let mut first = None;
         victim.grab(&mut |g| match first {
@@ -310,6 +351,7 @@ impl P {
         if first.is_none() && next {
             let g = victim.runnext.load(Ordering::Relaxed);
             if !g.is_null()
+                && revoke::is_outside(victim)
                 && victim.runnext.compare_exchange(g, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
             {
                 first = Some(g.cast_const());
@@ -321,7 +363,7 @@ impl P {
     /// Owner: makes `g` ready to run after what is queued, or, at chaos' whim, somewhere else.
     pub(crate) fn put_ready(&self, m: &M, g: *const Task, next: bool) {
         match chaos::place(m) {
-            Some(chaos::Place::Global) => crate::sched::global::sched().put_global_one(g),
+            Some(chaos::Place::Global) => sched().put_global_one(g),
             Some(chaos::Place::Tail) => self.put(g),
             Some(chaos::Place::Next) => self.put_next(g),
             None if next => self.put_next(g),

@@ -8,7 +8,7 @@ use core::cell::Cell;
 use core::ptr;
 
 /// Things that a P keeps before it gives half of them to the depot.
-const PER_P: usize = 64;
+pub(crate) const PER_P: usize = 64;
 /// What a depot keeps however little it is used.
 const DEPOT_KEEPS: usize = 256;
 /// The most that is given back at a time.

@@ -65,7 +65,7 @@ pub(crate) fn init() {
 
 #[inline(always)]
 fn light_fence() {
-    if ASYMMETRIC.load(Ordering::Relaxed) {
+    if others_pay() {
         compiler_fence(Ordering::SeqCst);
     } else {
         fence(Ordering::SeqCst);
@@ -73,11 +73,27 @@ fn light_fence() {
 }
 
 fn heavy_fence() {
-    if ASYMMETRIC.load(Ordering::Relaxed) {
+    if others_pay() {
         os::membarrier();
     } else {
         fence(Ordering::SeqCst);
     }
+}
+
+/// Whether the frequent side of such a protocol needs no fence, because [`heavy_fence`] makes one for it.
+#[inline(always)]
+pub(crate) fn others_pay() -> bool {
+    ASYMMETRIC.load(Ordering::Relaxed)
+}
+
+/// Whether the M that holds `p` is outside the runtime, having seen all that the caller did before, if it enters now. A few
+/// microseconds.
+pub(crate) fn is_outside(p: &P) -> bool {
+    heavy_fence();
+    // SAFETY: Ms are never freed.
+    let m = unsafe { p.m.load(Ordering::Acquire).as_ref() };
+    // Acquire: what the M did inside.
+    m.is_some_and(|m| m.in_runtime.load(Ordering::Acquire) == 0)
 }
 
 /// Enters the runtime on the M that runs `g`: from here to [`leave`] the M keeps the P that it has, if it has one.

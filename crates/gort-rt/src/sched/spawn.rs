@@ -10,6 +10,7 @@ use crate::sched::g::G;
 use crate::sched::gfree;
 use crate::sched::global::{sched, Sched};
 use crate::sched::m::M;
+use crate::sched::odd;
 use crate::sched::p::P;
 use crate::sched::revoke::{enter, leave};
 use crate::sched::switch;
@@ -54,41 +55,77 @@ where
     unsafe { spawn_small(thread, stack, f) }
 }
 
+/// As [`spawn`], of a goroutine without a handle and with a stack of `usable` bytes at least, which `introduce` gets to see
+/// before it can run. `f` is small: it fits a block.
+///
+/// # Safety
+/// As for [`spawn`].
+pub(crate) unsafe fn spawn_embodied<F, D>(usable: usize, introduce: impl FnOnce(&G), f: F) -> Result<(), Error>
+where
+    F: FnOnce() -> D,
+    D: FnOnce(),
+{
+    let s = start::runtime()?;
+    // Never of the usual size, of which there must be as many as `budget` has promised: rather of the next larger one.
+    let usable = if is_usual(s, usable) { stack::slot_bytes(slot_size(s.stack_size))? } else { usable };
+    let task = Unborn::make(admit(s, false)?, None, f);
+    // SAFETY: the task is ours and unborn.
+    let g = unsafe { embody_now(s, task, usable)? };
+    // SAFETY: the goroutine is ours until it is queued.
+    introduce(unsafe { &*g });
+    // SAFETY: as above.
+    wake::ready(unsafe { &raw const (*g).task }, true);
+    sched::checkpoint();
+    Ok(())
+}
+
+/// Whether a stack of `usable` bytes is served by one of the configured size: a little less is, and what comes to the same.
+fn is_usual(s: &Sched, usable: usize) -> bool {
+    let slot = |usable| stack::slot_bytes(slot_size(usable)).ok();
+    (usable <= s.stack_size && usable > s.stack_size / 4) || slot(usable) == slot(s.stack_size)
+}
+
 unsafe fn spawn_small<F, D>(thread: Arc<Inner>, stack: Option<usize>, f: F) -> Result<(), Error>
 where
     F: FnOnce() -> D,
     D: FnOnce(),
 {
     let s = start::runtime()?;
-    // A little less than usual is served by a usual stack.
-    let usual = stack.is_none_or(|n| n <= s.stack_size && n > s.stack_size / 4);
+    let usual = stack.is_none_or(|n| is_usual(s, n));
     let block = admit(s, usual)?;
-    let task = Unborn::make(block, thread, f);
-    let task = match stack {
-        Some(usable) if !usual => match create(usable) {
-            // SAFETY: both are ours and new, and without a P the block goes to the depot.
-            Ok(g) => unsafe {
-                Task::embody(task, g);
-                task::recycle(None, task);
-                &raw const (*g).task
-            },
-            Err(e) => {
-                s.live.fetch_sub(1, Ordering::Relaxed);
-                // Last, because dropping the closure may panic.
-                // SAFETY: the task is ours and unborn.
-                unsafe { Task::discard(task) };
-                return Err(e);
-            }
-        },
-        _ => {
-            wake::spawned(task);
-            sched::checkpoint();
-            return Ok(());
-        }
-    };
-    wake::ready(task, true);
+    let task = Unborn::make(block, Some(thread), f);
+    match stack {
+        // SAFETY: the task is ours and unborn; its goroutine is ours until it is queued.
+        Some(usable) if !usual => unsafe { wake::ready(&raw const (*embody_now(s, task, usable)?).task, true) },
+        _ => wake::spawned(task),
+    }
     sched::checkpoint();
     Ok(())
+}
+
+/// Gives a goroutine that was admitted a body at once, with a stack of `usable` bytes, which is not the usual size. Drops it if
+/// there is none to be had.
+///
+/// # Safety
+/// The task is the caller's and unborn.
+unsafe fn embody_now(s: &Sched, task: *const Task, usable: usize) -> Result<*const G, Error> {
+    match create(usable) {
+        Ok(g) => {
+            // SAFETY: both are ours, and without a P the block goes to the depot.
+            unsafe {
+                Task::embody(task, g);
+                task::recycle(None, task);
+            }
+            Ok(g)
+        }
+        Err(e) => {
+            s.live.fetch_sub(1, Ordering::Relaxed);
+            // Last, because dropping the closure may panic.
+            // SAFETY: the task is ours and unborn.
+            unsafe { Task::discard(task) };
+            Err(e)
+        }
+    }
 }
 
 /// Counts one goroutine more as alive, commits a stack of the usual size to it if need be, and gives a block for it.
@@ -141,7 +178,10 @@ fn reincarnate(m: &M, task: *const Task) -> Option<*const G> {
     let g = gfree::get(m)?;
     // SAFETY: the goroutine is dead and ours; nobody runs on its block. The task is ours and unborn.
     unsafe {
-        identity::reset((*g).tp.get());
+        if !identity::reset((*g).tp.get()) {
+            gfree::go_cold(g); // libraries come or go: a new body has what they bring
+            return None;
+        }
         Task::embody(task, g);
         task::recycle(m.p(), task);
     }
@@ -151,33 +191,39 @@ fn reincarnate(m: &M, task: *const Task) -> Option<*const G> {
 /// As [`embody`], on g0: makes a new body if there is no dead one. Not on a goroutine, whose C library would make a malloc
 /// cache for it on the way.
 pub(crate) fn embody_on_g0(m: &M, task: *const Task) -> *const G {
-    embody(m, task).unwrap_or_else(|| {
-        let g = new_body();
-        // SAFETY: both are ours and new.
-        unsafe {
-            Task::embody(task, g);
-            task::recycle(m.p(), task);
-        }
-        g
-    })
+    embody(m, task).unwrap_or_else(|| new_body(m, task))
 }
 
-/// A stack of the usual size, for which the budget has made sure that there is room.
+/// Makes a body of the usual size. The budget has made sure that there is room for it: but not of memory for the kernel's
+/// tables and for a thread vector, nor that a body is not on its way from one place to another. So this tries for a while.
 #[cold]
-fn new_body() -> *const G {
+fn new_body(m: &M, task: *const Task) -> *const G {
+    /// How often to try, and the pause between two attempts in nanoseconds.
+    const ATTEMPTS: u32 = 1000;
+    const PAUSE: u64 = 1_000_000;
     let s = sched();
-    match create(s.stack_size) {
-        Ok(g) => {
-            // SAFETY: `g` was made just now.
-            s.usual_slot.store(unsafe { (*g).slot().usable() }, Ordering::Relaxed);
-            g
+    for attempt in 1.. {
+        match create(s.stack_size) {
+            Ok(g) => {
+                // SAFETY: `g` was made just now, and the task is ours and unborn.
+                unsafe {
+                    s.usual_slot.store((*g).slot().usable(), Ordering::Relaxed);
+                    Task::embody(task, g);
+                    task::recycle(m.p(), task);
+                }
+                return g;
+            }
+            Err(_) if attempt < ATTEMPTS => os::sleep_ns(PAUSE),
+            Err(e) => {
+                os::write_stderr(format!("gort: out of memory for a goroutine that was spawned: {e}\n").as_bytes());
+                std::process::abort();
+            }
         }
-        Err(e) => {
-            // Address space was promised; the kernel has no memory for its tables or for a thread vector.
-            os::write_stderr(format!("gort: out of memory for a goroutine that was spawned: {e}\n").as_bytes());
-            std::process::abort();
+        if let Some(g) = embody(m, task) {
+            return g;
         }
     }
+    unreachable!("the last attempt returns or aborts")
 }
 
 /// First frame of every goroutine.
@@ -212,8 +258,11 @@ where
         // SAFETY: exit may be called anywhere.
         unsafe { libc::exit(0) };
     }
-    // SAFETY: `Unborn::embody` stored it by `into_raw`; it is dropped once.
-    drop(unsafe { Arc::from_raw(g.thread.replace(ptr::null())) });
+    let thread = g.thread.replace(ptr::null());
+    if !thread.is_null() {
+        // SAFETY: `Unborn::embody` stored it by `into_raw`; it is dropped once.
+        drop(unsafe { Arc::from_raw(thread) });
+    }
     switch::exit(g)
 }
 
@@ -227,10 +276,12 @@ pub(crate) fn slot_size(usable: usize) -> usize {
 
 /// A new stack with an identity and a G at its top.
 fn create(usable: usize) -> Result<*const G, Error> {
-    if let Some(g) = gfree::get_odd(usable) {
-        // SAFETY: as in `be_born`.
-        unsafe { identity::reset((*g).tp.get()) };
-        return Ok(g);
+    while let Some(g) = odd::get(stack::slot_bytes(slot_size(usable))?) {
+        // SAFETY: the goroutine is dead and ours; nobody runs on its block.
+        if unsafe { identity::reset((*g).tp.get()) } {
+            return Ok(g);
+        }
+        gfree::go_cold(g); // as in `reincarnate`
     }
     let layout = identity::layout();
     let slot = stack::alloc(slot_size(usable))?;

@@ -78,7 +78,7 @@ fn swap_out(g: &G, m: &'static M, after: After) {
     let yielding = matches!(after, After::Requeue(_) | After::Preempted(_));
     if let Some(p) = m.p() {
         if g.locks.get() == 0 && !chaos::migrate(m) {
-            match find::quick(m, p) {
+            match find::quick(m, p, yielding) {
                 Some(next) => {
                     let here = if find::is_bound_elsewhere(next, m) { None } else { spawn::embody(m, next) };
                     if let Some(next) = here {

@@ -8,10 +8,11 @@
 //!   5 ms more: it spins or sits in a blocking call that nobody declared: take the P.
 //! * Switches, but all within one slice of 10 ms: a pair that hands over by runnext: end the slice.
 //!
-//! Then it wakes an idle P for work that the lazy wakers left waiting, or for timers that are overdue, and about once a
+//! It looks for events of descriptors where nobody else does. Then it wakes an idle P for work that the lazy wakers left waiting, or for timers that are overdue, and about once a
 //! second gives memory of surplus dead goroutines back.
 
 use crate::os;
+use crate::poll;
 use crate::sched::deadlock;
 use crate::sched::gfree;
 use crate::sched::global::{sched, Sched};
@@ -38,6 +39,10 @@ const LONGEST: u64 = 10_000_000;
 const LONGEST_WITH_IDLE: u64 = 1_000_000;
 /// Looks without an event before the pause grows.
 const PATIENCE: u32 = 50;
+/// How long nobody must have looked for events before sysmon does, in nanoseconds.
+const UNPOLLED: u64 = 2_000_000;
+/// The same while a P is idle, for whose M sysmon sends then.
+const UNPOLLED_IDLE: u64 = 200_000;
 /// How long all Ps must have been idle before sysmon sleeps until it is roused, in nanoseconds.
 const DEEP_AFTER: u64 = 50_000_000;
 const SECOND: u64 = 1_000_000_000;
@@ -65,13 +70,14 @@ extern "C" fn main(_: *mut c_void) -> *mut c_void {
     let mut quiet = 0;
     let mut idle_since = None;
     let mut trimmed_at = os::now();
+    let mut poller = StandIn::default();
     loop {
         os::sleep_ns(pause);
         let now = os::now();
-        let events = look(s, now);
+        let events = poller.look(s, now) | look(s, now);
         if now - trimmed_at > SECOND {
             trimmed_at = now;
-            trim();
+            each_second();
         }
         if events {
             quiet = 0;
@@ -97,10 +103,48 @@ extern "C" fn main(_: *mut c_void) -> *mut c_void {
     }
 }
 
-/// Gives back what has been kept for reuse and was not needed.
-fn trim() {
+/// Gives back what has been kept for reuse and was not needed; checks on waits for descriptors. True: there are some to check
+/// on in a second.
+fn each_second() -> bool {
     gfree::trim();
     task::trim();
+    poll::revalidate()
+}
+
+/// Looks for events when nobody else has for a while.
+#[derive(Default)]
+struct StandIn {
+    looks: u32,
+    seen_at: u64,
+}
+
+impl StandIn {
+    /// True: there were some.
+    fn look(&mut self, s: &'static Sched, now: u64) -> bool {
+        let looks = poll::looks();
+        if looks != self.looks || !poll::in_use() {
+            (self.looks, self.seen_at) = (looks, now);
+            return false;
+        }
+        let mut idle = s.idle.lock();
+        let some_idle = s.npidle.load(Ordering::Relaxed) != 0;
+        if idle.polling || now - self.seen_at < if some_idle { UNPOLLED_IDLE } else { UNPOLLED } {
+            return false;
+        }
+        if let Some(p) = idle.take_p() {
+            // Its M finds nothing, or what has come meanwhile, and then waits for more.
+            drop(idle);
+            self.seen_at = now; // it takes a while to come to its first look
+            return wake::start_m(p, false);
+        }
+        drop(idle);
+        let ready = poll::poll(&mut { poll::ROOM });
+        let any = ready.len != 0;
+        if any {
+            s.put_global(ready);
+        }
+        any
+    }
 }
 
 /// Whether every P is idle and, unless no thread could be had for one, without work.
@@ -110,6 +154,7 @@ fn all_idle(s: &Sched) -> bool {
 
 /// Sleeps until somebody takes an idle P or pokes. Wakes once a second at first, to give memory back, then not at all.
 fn deep_sleep(s: &Sched) {
+    let mut waiting = false;
     for round in 0u32.. {
         s.sysmon.store(1, Ordering::SeqCst);
         // The converse of `rouse_sysmon`: they change the idle list or set `poke`, then look at `sysmon`.
@@ -117,11 +162,11 @@ fn deep_sleep(s: &Sched) {
             s.sysmon.store(0, Ordering::SeqCst);
             return;
         }
-        let patience = (round < 30).then(|| os::now() + SECOND);
+        let patience = (round < 30 || waiting).then(|| os::now() + SECOND);
         if os::futex_wait(&s.sysmon, 1, patience) && s.sysmon.load(Ordering::SeqCst) == 0 {
             return;
         }
-        trim();
+        waiting = each_second();
         deadlock::check(s);
     }
 }

@@ -89,7 +89,7 @@ impl Task {
 #[repr(C)]
 pub(crate) struct Unborn<F> {
     task: Task,
-    thread: Arc<Inner>,
+    thread: Option<Arc<Inner>>,
     f: F,
 }
 
@@ -145,7 +145,7 @@ where
     pub(crate) const FITS: bool = mem::size_of::<Unborn<F>>() <= BLOCK && mem::align_of::<Unborn<F>>() <= 64;
 
     /// Writes a goroutine to be into `block`, which belongs to the caller and then to queues.
-    pub(crate) fn make(block: *mut Task, thread: Arc<Inner>, f: F) -> *const Task {
+    pub(crate) fn make(block: *mut Task, thread: Option<Arc<Inner>>, f: F) -> *const Task {
         assert!(Self::FITS);
         let task = Task {
             next: Cell::new(ptr::null()),
@@ -175,8 +175,10 @@ where
             let closure = at as *mut u8;
             closure.cast::<F>().write(f);
             (*g).closure.set(closure);
-            thread.bind((*g).wait);
-            (*g).thread.set(Arc::into_raw(thread));
+            if let Some(thread) = &thread {
+                thread.bind((*g).wait);
+            }
+            (*g).thread.set(thread.map_or(ptr::null(), Arc::into_raw));
             (*g).sp.set(arch::prepare(closure, spawn::main::<F, D>, g.cast_mut().cast()));
         }
     }

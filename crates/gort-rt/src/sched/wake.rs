@@ -9,6 +9,7 @@
 //! injection stack and always wakes an idle P, unless an M is spinning already.
 
 use crate::os;
+use crate::poll;
 use crate::sched::g::{Claim, Ticket};
 use crate::sched::global::{sched, Sched};
 use crate::sched::idle;
@@ -159,10 +160,12 @@ pub(crate) fn new_m(s: &Sched, foreign: bool) -> &'static M {
     M::leak(s.next_m.fetch_add(1, Ordering::Relaxed), foreign)
 }
 
-/// A P whose M cannot use it now: to another M if there is work anywhere, else to the idle list.
+/// A P whose M cannot use it now: to another M if there is work anywhere, or nobody to wait for events; else to the idle list.
 pub(crate) fn hand_off(p: &'static P) {
     let s = sched();
-    if p.has_work() || s.has_global() || crate::time::next_of_all() <= os::now() {
+    // When the last P goes idle somebody must sleep in a wait for events: who goes to sleep himself sees to it, and we here.
+    let unpolled = poll::in_use() && !s.idle.lock().polling;
+    if unpolled || p.has_work() || s.has_global() || crate::time::next_of_all() <= os::now() {
         start_m(p, false);
         return;
     }

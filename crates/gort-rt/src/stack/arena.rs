@@ -12,7 +12,8 @@
 //!
 //! # Sharing
 //!
-//! * A class's lock protects its free list (through `Side::next`), its current chunk, and `Chunk::used` of that chunk.
+//! * A class's lock protects its free list (through `Side::next`), its current chunk, `Chunk::used` of that chunk, and
+//!   `Chunk::guarded`.
 //! * The table's lock protects appending to the chunk table. Order: class, then table.
 //! * Readers ([`Arena::find`], [`Arena::for_each_slot`]) take no lock: the table's length is stored (Release) after the
 //!   entry, `used` after the side record is filled in, and neither chunks nor records ever go away.
@@ -20,14 +21,16 @@
 //! # Life of a slot
 //!
 //! Fresh slots are cut off the current chunk, lowest first. The guard is installed when the slot is first handed out,
-//! outside the lock, since that is a system call. A slot whose guard failed goes to the free list like any other, and
-//! `tp` says that it still has none. Free lists are last in, first out, for the page tables' and caches' sake.
+//! outside the lock, since that is a system call; or, where a guard takes mappings, when the stack is promised
+//! ([`Arena::ensure`]), so that the promise can be kept. A slot whose guard failed goes to the free list like any other,
+//! and `tp` says that it still has none. Free lists are last in, first out, for the page tables' and caches' sake.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+use core::sync::atomic::{AtomicPtr, AtomicUsize};
 
+use super::chunk::{has_room, map_chunk, Chunk, Side, BARE, UNGUARDED};
 use super::error::AllocError;
-use super::guard::Guards;
+use super::guard::{Guard, Guards};
 use super::{Slot, GUARD};
 use crate::arch::valgrind;
 use crate::os::mem;
@@ -44,83 +47,14 @@ pub(super) const MAX_SLOT: usize = 1 << MAX_SHIFT;
 /// Bytes of a chunk, unless a slot needs more or the process may have only less.
 pub(super) const CHUNK: usize = 1 << 30;
 
-/// Alignment of chunks: what one page of the last level of page tables covers.
-const CHUNK_ALIGN: usize = 2 << 20;
+/// Bytes of address space that are left to others when there is no room for a whole chunk.
+const HEADROOM: usize = 64 << 20;
 
 /// Most chunks. Full chunks of the default class hold 33 million stacks.
 const MAX_CHUNKS: usize = 8192;
 
 /// Bound on slot numbers.
 const MAX_SLOTS: u32 = 1 << 29;
-
-/// What is known of a slot besides its address. All zero before the first use.
-#[repr(C)]
-pub(super) struct Side {
-    wait: AtomicU64,
-    /// The chunk that the slot is of. Written before the slot is first handed out, constant after that.
-    chunk: AtomicPtr<Chunk>,
-    /// The next free slot of the class, while this one is free. Under the class's lock.
-    next: AtomicPtr<Side>,
-    /// The thread pointer of the identity at the slot's top; [`UNGUARDED`] until the guard is in place, [`BARE`] while
-    /// there is no identity.
-    pub(super) tp: AtomicUsize,
-}
-
-/// Guards kept back from promises, for stacks of goroutines that are dead and pooled.
-const SPARE_GUARDS: usize = 512;
-
-/// See [`Side::tp`].
-const UNGUARDED: usize = 0;
-/// See [`Side::tp`].
-pub(super) const BARE: usize = 1;
-
-/// A run of equal slots. Constant but for `used`.
-#[repr(C, align(64))]
-struct Chunk {
-    /// Address of the first slot.
-    base: *mut u8,
-    /// The side records, `count` of them.
-    sides: *const Side,
-    /// Bytes per slot, as a power of two.
-    shift: u32,
-    count: u32,
-    /// Number of the first slot.
-    first_index: u32,
-    /// How many slots have been handed out at least once; the rest is fresh.
-    used: AtomicU32,
-}
-
-// SAFETY: the pointers are constant and lead to memory that is never unmapped; side records are atomics, and slots are
-// touched by their holders only. `used` is an atomic.
-unsafe impl Sync for Chunk {}
-
-impl Chunk {
-    /// The record of slot `n`, which must be below `count`.
-    fn side(&'static self, n: u32) -> &'static Side {
-        assert!(n < self.count);
-        // SAFETY: `sides` points at `count` records that are never unmapped, and zero is a valid record.
-        unsafe { &*self.sides.add(n as usize) }
-    }
-
-    fn slot(&'static self, n: u32) -> Slot {
-        let side = self.side(n);
-        let start = self.base.wrapping_add((n as usize) << self.shift);
-        Slot {
-            lo: start.wrapping_add(GUARD),
-            hi: start.wrapping_add(1 << self.shift),
-            index: self.first_index + n,
-            wait: &side.wait,
-            side,
-        }
-    }
-
-    /// The slot that an address lies in, if it has ever been handed out, and whether the address is in its guard.
-    fn find(&'static self, addr: usize) -> Option<(Slot, bool)> {
-        let offset = addr.checked_sub(self.base as usize)?;
-        let n = offset >> self.shift;
-        (n < self.used.load(Acquire) as usize).then(|| (self.slot(n as u32), offset - (n << self.shift) < GUARD))
-    }
-}
 
 /// One size of slots.
 #[repr(align(64))]
@@ -149,6 +83,8 @@ pub(super) struct Arena {
     table_lock: RawMutex<()>,
     table: &'static Table,
     chunks: AtomicUsize,
+    /// Stacks that are kept back from promises.
+    spare: AtomicUsize,
 }
 
 impl Arena {
@@ -162,7 +98,13 @@ impl Arena {
             table_lock: RawMutex::new(()),
             table,
             chunks: AtomicUsize::new(0),
+            spare: AtomicUsize::new(0),
         }
+    }
+
+    /// [`Arena::ensure`] keeps so many stacks back.
+    pub(super) fn keep_spare(&self, stacks: usize) {
+        self.spare.store(stacks, Relaxed);
     }
 
     pub(super) fn guards(&self) -> &Guards {
@@ -179,10 +121,15 @@ impl Arena {
                 self.put(shift, slot.side);
                 return Err(error);
             }
-            slot.side.tp.store(BARE, Relaxed);
-            valgrind::stack_register(slot.lo, slot.hi);
+            self.guarded(&slot);
         }
         Ok(slot)
+    }
+
+    /// The slot has its guard, and is about to be handed out for the first time.
+    fn guarded(&self, slot: &Slot) {
+        slot.side.tp.store(BARE, Relaxed);
+        valgrind::stack_register(slot.lo, slot.hi);
     }
 
     /// See [`super::release`].
@@ -205,18 +152,32 @@ impl Arena {
     /// See [`super::ensure`].
     pub(super) fn ensure(&'static self, usable: usize, stacks: usize) -> Result<usize, AllocError> {
         let shift = shift_for(usable)?;
-        // Guards of other classes' stacks, and of bodies that lie dead where this P cannot reach them.
-        let own: usize = self.chunks().filter(|c| c.shift == shift).map(|c| c.used.load(Relaxed) as usize).sum();
-        let others = self.stacks() - own + SPARE_GUARDS;
-        let guards = self.guards.capacity(stacks + others)?;
+        let spare = self.spare.load(Relaxed);
+        let wanted = stacks.saturating_add(spare);
+        let of_class = || self.chunks().filter(|chunk| chunk.shift == shift);
         let _supply = self.class(shift).lock();
-        loop {
-            let room: usize = self.chunks().filter(|c| c.shift == shift).map(|c| c.count as usize).sum();
-            if room >= stacks {
-                return Ok(if guards == usize::MAX { room } else { stacks });
+        let room = loop {
+            let room: usize = of_class().map(|chunk| chunk.count as usize).sum();
+            if room >= wanted {
+                break room;
             }
             self.grow(shift)?;
+        };
+        if self.guards.kind() == Guard::Markers {
+            return Ok(room - spare);
         }
+        // Each guard takes mappings, of which others may leave too few: those that are promised are made now.
+        let mut ready: usize = of_class().map(|chunk| chunk.ready() as usize).sum();
+        for chunk in of_class() {
+            while ready < wanted && chunk.ready() < chunk.count {
+                let n = chunk.ready();
+                // SAFETY: the range is the low end of a slot that nobody has been given, and under the lock nobody will be.
+                unsafe { self.guards.install(chunk.start(n))? };
+                chunk.guarded.store(n + 1, Relaxed);
+                ready += 1;
+            }
+        }
+        Ok(ready - spare)
     }
 
     /// See [`super::find`].
@@ -269,10 +230,14 @@ impl Arena {
             }
         };
         let n = chunk.used.load(Relaxed);
-        chunk.side(n).chunk.store((&raw const *chunk).cast_mut(), Relaxed);
+        let slot = chunk.slot(n);
+        slot.side.chunk.store((&raw const *chunk).cast_mut(), Relaxed);
+        if n < chunk.guarded.load(Relaxed) {
+            self.guarded(&slot);
+        }
         chunk.used.store(n + 1, Release);
         drop(supply);
-        Ok(chunk.slot(n))
+        Ok(slot)
     }
 
     /// Puts a slot at the head of its class's free list.
@@ -306,7 +271,9 @@ impl Arena {
             return Err(AllocError::TooMany { stacks: self.stacks() });
         }
         let chunk = loop {
-            match map_chunk(bytes, shift, first_index) {
+            // Once space is short something is left for others: malloc takes it where it can get it, or the program ends.
+            let room = if bytes == self.chunk_bytes.max(slot) { Ok(()) } else { has_room(bytes + HEADROOM) };
+            match room.and_then(|()| map_chunk(bytes, shift, first_index)) {
                 Ok(chunk) => break chunk,
                 Err(_) if bytes > slot => bytes /= 2,
                 Err(errno) => return Err(AllocError::NoAddressSpace { slot, stacks: self.stacks(), errno }),
@@ -318,50 +285,16 @@ impl Arena {
     }
 }
 
+/// See [`super::slot_bytes`].
+pub(super) fn slot_bytes(usable: usize) -> Result<usize, AllocError> {
+    shift_for(usable).map(|shift| 1 << shift)
+}
+
 /// The class for a stack of `usable` bytes, as a power of two.
 fn shift_for(usable: usize) -> Result<u32, AllocError> {
     match usable.checked_add(GUARD) {
         Some(total) if total <= MAX_SLOT => Ok(total.next_power_of_two().trailing_zeros().max(MIN_SHIFT)),
         _ => Err(AllocError::TooLarge { usable }),
-    }
-}
-
-/// Reserves a chunk of `bytes` and its side memory; an errno if either is not to be had.
-fn map_chunk(bytes: usize, shift: u32, first_index: u32) -> Result<&'static Chunk, i32> {
-    let count = bytes >> shift;
-    let side_len = (size_of::<Chunk>() + count * size_of::<Side>()).next_multiple_of(mem::page_size());
-    let side = mem::reserve(side_len)?;
-    let base = reserve_aligned(bytes).inspect_err(|_| {
-        // SAFETY: reserved above, and nobody knows it.
-        unsafe { mem::unreserve(side, side_len) }
-    })?;
-    let record = side.cast::<Chunk>();
-    // SAFETY: the mapping is page-aligned and large enough for the record and `count` side records behind it, which start
-    // at a multiple of their alignment because the record's size is one of its own, the same. It is never unmapped.
-    unsafe {
-        let sides = record.add(1).cast::<Side>();
-        record.write(Chunk { base, sides, shift, count: count as u32, first_index, used: AtomicU32::new(0) });
-        Ok(&*record)
-    }
-}
-
-const _: () = assert!(size_of::<Chunk>().is_multiple_of(align_of::<Side>()));
-
-/// Reserves `bytes` from a multiple of [`CHUNK_ALIGN`] on.
-fn reserve_aligned(bytes: usize) -> Result<*mut u8, i32> {
-    let len = bytes + CHUNK_ALIGN;
-    let start = mem::reserve(len)?;
-    let before = start.align_offset(CHUNK_ALIGN);
-    let after = len - before - bytes;
-    // SAFETY: the parts in front of and behind the aligned range belong to the reservation just made and are unused.
-    unsafe {
-        if before > 0 {
-            mem::unreserve(start, before);
-        }
-        if after > 0 {
-            mem::unreserve(start.add(before + bytes), after);
-        }
-        Ok(start.add(before))
     }
 }
 

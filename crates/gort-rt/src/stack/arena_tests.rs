@@ -215,6 +215,40 @@ fn the_map_limit_is_an_error_and_slots_are_not_lost() {
 }
 
 #[test]
+fn what_is_promised_can_be_had_at_the_map_limit() {
+    static MAX: AtomicUsize = AtomicUsize::new(12);
+    let arena = arena_with(1 << 22, || Some(MAX.load(Relaxed)));
+    arena.guards().init(Some(Guard::Protect));
+    let too_many = Err(AllocError::MapLimit { max_map_count: 12, guards: 6 });
+    assert_eq!(arena.ensure(0, 4), Ok(4));
+    assert_eq!(arena.ensure(0, 7), too_many, "and what could be made is there");
+    assert_eq!(arena.ensure(0, 6), Ok(6));
+    // Another size gets none any more.
+    assert!(matches!(arena.alloc(1 << 20), Err(AllocError::MapLimit { .. })));
+    MAX.store(0, Relaxed);
+    let slots: Vec<Slot> = (0..6).map(|_| arena.alloc(0).unwrap()).collect();
+    assert_eq!(arena.ensure(0, 6), Ok(6));
+    MAX.store(40, Relaxed);
+    slots.into_iter().for_each(|slot| release(arena, slot));
+    assert_eq!(arena.ensure(0, 7), Ok(7));
+    // Some are kept back.
+    arena.keep_spare(5);
+    assert_eq!(arena.ensure(0, 5), Ok(5));
+    assert_eq!(arena.guards().count(), 10);
+}
+
+#[test]
+fn promises_leave_a_reserve() {
+    let arena = arena(1 << 20);
+    arena.guards().init(Some(Guard::Markers));
+    // 32 slots of 32 KiB to a chunk.
+    assert_eq!(arena.ensure(0, 30), Ok(32));
+    arena.keep_spare(10);
+    assert_eq!(arena.ensure(0, 22), Ok(22));
+    assert_eq!(arena.ensure(0, 23), Ok(54));
+}
+
+#[test]
 fn threads_never_share_a_slot() {
     let arena = arena(1 << 20);
     std::thread::scope(|scope| {
@@ -264,7 +298,8 @@ fn scarce_address_space_is_used_up_then_reported() {
             Err(error) => break error,
         }
     };
-    assert!(slots.len() >= 20, "only {} stacks of 16 MiB in 400 MiB", slots.len());
+    assert!(slots.len() >= 18, "only {} stacks of 16 MiB in 400 MiB", slots.len());
+    assert_eq!(has_room(HEADROOM - slot_bytes), Ok(()), "malloc finds room");
     let expected = AllocError::NoAddressSpace { slot: slot_bytes, stacks: slots.len(), errno: libc::ENOMEM };
     assert_eq!(error, expected);
     release(arena, slots[0]);

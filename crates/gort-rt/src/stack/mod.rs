@@ -16,6 +16,7 @@
 //! | File | Subject |
 //! |---|---|
 //! | `arena` | size classes, chunks, free lists, look-up by address |
+//! | `chunk` | a run of slots and its records |
 //! | `guard` | the two kinds of guard and when each is used |
 //! | `error` | why there is no stack, and what the user can do |
 //! | `overflow` | the report when a guard is hit |
@@ -23,18 +24,20 @@
 
 mod altstack;
 mod arena;
+mod chunk;
 mod error;
 mod guard;
 pub(crate) mod overflow;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use error::AllocError;
 pub(crate) use guard::{parse_guard, Guard};
 
-use arena::{Arena, Side, Table};
+use arena::{Arena, Table};
+use chunk::Side;
 
 /// Bytes at the low end of each slot that fault. A frame larger than this could step over the guard if its function does
 /// not probe the stack; Rust's functions do, C's only when compiled with `-fstack-clash-protection`.
@@ -86,13 +89,15 @@ impl Slot {
 
     /// Notes that there is no identity any more.
     pub(crate) fn clear_tp(&self) {
-        self.set_tp(arena::BARE);
+        self.set_tp(chunk::BARE);
     }
 }
 
-/// Chooses the kind of guard: a forced one, or else what the kernel can. To be called before the first [`alloc`].
-pub(crate) fn init(forced: Option<Guard>) {
+/// Chooses the kind of guard: a forced one, or else what the kernel can. `spare`: how many stacks of a size may lie unused
+/// where the one who needs a stack cannot reach them. To be called before the first [`alloc`].
+pub(crate) fn init(forced: Option<Guard>, spare: usize) {
     ARENA.guards().init(forced);
+    ARENA.keep_spare(spare);
 }
 
 /// A stack with at least `usable` bytes between `lo` and `hi`; 0 gives the smallest there is. The memory is zero.
@@ -100,10 +105,15 @@ pub(crate) fn alloc(usable: usize) -> Result<Slot, AllocError> {
     ARENA.alloc(usable)
 }
 
-/// Makes room for `stacks` stacks of `usable` bytes in all, those that exist included. Returns for how many there is room; no more
-/// than was asked for if other sizes compete for it.
+/// Bytes of the slot that a stack of `usable` bytes gets, guard included.
+pub(crate) fn slot_bytes(usable: usize) -> Result<usize, AllocError> {
+    arena::slot_bytes(usable)
+}
+
+/// Makes sure of `stacks` stacks of `usable` bytes in all, those that exist included, of a size that is only ever asked for
+/// within what was ensured. Returns how many there are, which may be more.
 ///
-/// Reserves address space only; what can still fail later is memory.
+/// Address space is reserved, and guards that take mappings are made. What can still fail later is memory.
 pub(crate) fn ensure(usable: usize, stacks: usize) -> Result<usize, AllocError> {
     ARENA.ensure(usable, stacks)
 }
@@ -140,7 +150,7 @@ pub(crate) fn tp_of(wait: &'static AtomicU64) -> usize {
 pub(crate) fn for_each_tp(f: &mut dyn FnMut(usize)) {
     for_each_slot(&mut |slot| {
         let tp = slot.side.tp.load(Ordering::Acquire);
-        if tp > arena::BARE {
+        if tp > chunk::BARE {
             f(tp);
         }
     });
@@ -152,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_process_wide_arena() {
-        init(None);
+        init(None, 0);
         let slot = alloc(0).unwrap();
         assert_eq!(find(slot.lo as usize).map(|(s, guard)| (s.index, guard)), Some((slot.index, false)));
         let mut seen = 0;

@@ -64,7 +64,7 @@ fn an_overflow_of_nobody_we_know_with_mprotect() {
         assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", text(&output));
         return;
     }
-    super::super::init(Some(super::super::Guard::Protect));
+    super::super::init(Some(super::super::Guard::Protect), 0);
     install().unwrap();
     install().unwrap();
     run_on(&alloc(100_000).unwrap(), overflow);

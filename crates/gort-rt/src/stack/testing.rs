@@ -5,12 +5,12 @@ use std::process::{Command, Output};
 const VARIABLE: &str = "GORT_TEST_CHILD";
 
 /// True in the process that [`run_child`] made for a test.
-pub(super) fn is_child() -> bool {
+pub(crate) fn is_child() -> bool {
     std::env::var_os(VARIABLE).is_some()
 }
 
 /// Runs one test, named by its full path, in a process of its own where [`is_child`] is true.
-pub(super) fn run_child(test: &str) -> Output {
+pub(crate) fn run_child(test: &str) -> Output {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .env(VARIABLE, "1")

@@ -1,29 +1,37 @@
-//! The futex table: goroutines that wait on a word of memory.
+//! The futex table: goroutines that wait on a word of memory, or for an object of libc's.
 //!
 //! The kernel's futex semantics for goroutines, keyed by address, for waits and wakes within this process. Kernel threads
 //! that wait on the same word stay in the kernel's own table; a wake is served from both and counts each waiter once:
 //! goroutines first, the rest of the count goes to the kernel (`gort-interpose` does that).
 //!
+//! A lock, semaphore or condition variable of libc's is waited for in the same way, under its address; in place of "the word
+//! holds what was expected" stands a question that the waiter asks, such as "can I have the lock now?". One thing that only
+//! mutexes need, a release that nobody announces, is in [`sentry`].
+//!
 //! # Why a wake-up is not lost
 //! ```text
 //!   waiter                                waker, after it changed the word
-//!   lock the bucket                       full fence
-//!   bucket.waiters + 1   (SeqCst)         bucket.waiters == 0 ?  nobody waits
+//!   lock the bucket      (SeqCst)         full fence
+//!   bucket.waiters + 1                    lock free, and then bucket.waiters == 0 ?  nobody waits
 //!   *word == expected ?  no: leave        lock the bucket
 //!   arm, queue a node, unlock             take matching nodes out, claim their tickets, unlock
 //!   park
 //! ```
-//! If the waker reads 0, its change of the word comes before the waiter's increment in the order of SeqCst operations, so
-//! the waiter reads the changed word and does not wait. If it reads more, the lock orders the two: either the node is
-//! there, or the waiter locks after the waker and reads the changed word. From the queue on, the ticket of the wait
-//! decides: see `sched::g`. (The count is there so that a wake that concerns no goroutine takes no lock: wakes are made in
-//! signal handlers too.)
+//! If the waker finds the lock free, then either the waiter locks later than that in the order of SeqCst operations: then it
+//! reads the changed word and does not wait; or it has unlocked, and the waker reads its count. If the waker finds the lock
+//! taken or somebody counted, it takes the lock, which orders the two (fence or not): either the node is there, or the
+//! waiter locks after the waker and reads the changed word. From the queue on, the ticket of the wait decides: see
+//! `sched::g`. (The count is there so that a wake that concerns no goroutine takes no lock: wakes are made in signal
+//! handlers too. That the lock itself serves as the announcement spares the waiter a locked instruction.) The same holds with a question in place of the word's value: a try at a lock, say, which fails only
+//! if it comes before the release in the order of changes of the lock's memory.
 //!
 //! A signal handler may wake, and may have interrupted its own thread in a bucket: it does not wait for the lock but leaves
 //! word (`Bucket::missed`), and whoever lets go of the lock then wakes everybody in the bucket.
 //!
 //! A timer ends a wait by claiming its ticket and nothing else; the goroutine then takes its node out itself. A waker that
 //! meets such a node loses the claim and looks for another.
+
+pub(crate) mod sentry;
 
 use crate::arch;
 use crate::sched::g::{Claim, Ticket, G};
@@ -34,7 +42,8 @@ use crate::time;
 use core::cell::Cell;
 use core::ops::{Deref, DerefMut};
 use core::ptr;
-use core::sync::atomic::{fence, AtomicU32, Ordering};
+use core::sync::atomic::{compiler_fence, fence, AtomicU32, Ordering};
+use sentry::Note;
 
 /// Buckets in the table; memory is committed as buckets are used.
 const BUCKETS: usize = 1 << 16;
@@ -50,17 +59,20 @@ struct Node {
     ticket: Ticket,
 }
 
+/// What a bucket's lock guards.
 struct Queue {
     first: *const Node,
     last: *const Node,
+    /// See [`sentry`].
+    notes: *const Note,
 }
 
-// SAFETY: nodes are touched under the bucket's lock, and live while they are linked.
+// SAFETY: nodes and notes are touched under the bucket's lock, and live while they are linked.
 unsafe impl Send for Queue {}
 
 #[repr(align(64))]
 struct Bucket {
-    /// Goroutines in the queue or about to be; see the module's head. Changes under the lock.
+    /// Goroutines in the queue or about to be; see the module's head. Written under the lock.
     waiters: AtomicU32,
     /// 1 after a waker found the lock taken and went away.
     missed: AtomicU32,
@@ -132,6 +144,18 @@ impl Bucket {
             self.take(&mut self.queue.lock(), u32::MAX, |_| true, &mut runnable);
             run(runnable);
         }
+    }
+
+    /// One waiter more; under the lock.
+    fn count_in(&self) {
+        self.waiters.store(self.waiters.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Whether somebody may be waiting here; false is to be trusted only after a fence. See the module's head.
+    #[inline]
+    fn is_in_use(&self) -> bool {
+        // In this order: who has unlocked has counted himself in before.
+        self.queue.is_held() || self.waiters.load(Ordering::Relaxed) != 0
     }
 
     /// `n` waiters less; under the lock.
@@ -208,7 +232,7 @@ static TABLE: [Bucket; BUCKETS] = [const {
         missed: AtomicU32::new(0),
         kernel: AtomicU32::new(0),
         turns: AtomicU32::new(0),
-        queue: RawMutex::new(Queue { first: ptr::null(), last: ptr::null() }),
+        queue: RawMutex::new(Queue { first: ptr::null(), last: ptr::null(), notes: ptr::null() }),
     }
 }; BUCKETS];
 
@@ -234,39 +258,81 @@ pub enum Wait {
 /// # Safety
 /// `word` is readable.
 pub(crate) unsafe fn wait(g: &G, word: *const AtomicU32, expected: u32, bits: u32, deadline: Option<u64>) -> Wait {
-    let bucket = bucket(word as usize);
-    let mut queue = bucket.lock();
-    bucket.waiters.fetch_add(1, Ordering::SeqCst);
     // SAFETY: the caller vouches for the word.
-    if unsafe { (*word).load(Ordering::SeqCst) } != expected {
+    let changed = || unsafe { (*word).load(Ordering::SeqCst) } != expected;
+    wait_unless(g, word as usize, bits, deadline, changed, || true)
+}
+
+/// Makes the running goroutine `g` wait for a wake of `key`, unless `ready` says that it need not (`Changed`).
+///
+/// `ready` runs under the bucket's lock, after the goroutine was counted in: it must not wait, wake, or switch. `last` runs
+/// when any wake would reach the goroutine already, without the lock: it may wake and yield, and must not wait. If it
+/// returns false the wait is taken back: `Changed`, or `Woken` if a wake was spent on it.
+pub(crate) fn wait_unless(
+    g: &G,
+    key: usize,
+    bits: u32,
+    deadline: Option<u64>,
+    ready: impl FnOnce() -> bool,
+    last: impl FnOnce() -> bool,
+) -> Wait {
+    match wait_or(g, key, bits, deadline, |_| ready().then_some(()), last) {
+        Ok(wait) => wait,
+        Err(()) => Wait::Changed,
+    }
+}
+
+/// As [`wait_unless`]; what `instead` returns in place of waiting is the error.
+fn wait_or<R>(
+    g: &G,
+    key: usize,
+    bits: u32,
+    deadline: Option<u64>,
+    instead: impl FnOnce(&mut Queue) -> Option<R>,
+    last: impl FnOnce() -> bool,
+) -> Result<Wait, R> {
+    let bucket = bucket(key);
+    let mut queue = bucket.lock();
+    bucket.count_in();
+    if let Some(other) = instead(&mut queue) {
         bucket.count_out(1);
-        return Wait::Changed;
+        return Err(other);
     }
     let ticket = g.arm();
     let node = Node {
         next: Cell::new(ptr::null()),
         prev: Cell::new(ptr::null()),
-        word: word as usize,
+        word: key,
         bits,
         linked: Cell::new(true),
         ticket,
     };
     queue.push(&node);
     drop(queue);
+    if !last() {
+        let mut queue = bucket.lock();
+        if !node.linked.get() {
+            return Ok(Wait::Woken); // claimed, by a waker who found us on our feet
+        }
+        queue.remove(&node);
+        bucket.count_out(1);
+        g.disarm(); // nobody claims but wakers that hold the lock: there is no timer yet
+        return Ok(Wait::Changed);
+    }
     let timer = deadline.map(|when| time::set(g, ticket, when));
     if !sched::park(g) {
         // The waker took the node out before it claimed.
         if let Some(timer) = timer {
             timer.woken_early();
         }
-        return Wait::Woken;
+        return Ok(Wait::Woken);
     }
     let mut queue = bucket.lock();
     if node.linked.get() {
         queue.remove(&node);
         bucket.count_out(1);
     }
-    Wait::TimedOut
+    Ok(Wait::TimedOut)
 }
 
 /// While it lives, the calling kernel thread waits in the kernel on a word. A hint, so that goroutines that contend for the
@@ -294,15 +360,33 @@ pub(crate) fn kernels_turn(word: usize) -> bool {
     bucket.kernel.load(Ordering::Relaxed) != 0 && bucket.turns.fetch_add(1, Ordering::Relaxed) % 2 == 1
 }
 
+/// Whether goroutines may be waiting for `key`: a wake that would find nobody can be left out.
+///
+/// Without a fence of its own on x86-64: the caller changed the object by a locked instruction, which is one.
+#[inline]
+pub(crate) fn has_waiters(key: usize) -> bool {
+    if cfg!(target_arch = "x86_64") {
+        compiler_fence(Ordering::SeqCst);
+    } else {
+        fence(Ordering::SeqCst);
+    }
+    bucket(key).is_in_use()
+}
+
 /// Wakes up to `n` goroutines that wait on `word` with a bit of `bits`, oldest first. Returns how many, and whether others
 /// seem to wait still: for the same word or for one in the same bucket.
 ///
 /// From any thread. The word itself is not touched.
 pub(crate) fn wake(word: usize, n: u32, bits: u32) -> (u32, bool) {
     let bucket = bucket(word);
-    arch::full_fence();
-    if bucket.waiters.load(Ordering::SeqCst) == 0 || n == 0 {
+    if n == 0 {
         return (0, false);
+    }
+    if !bucket.is_in_use() {
+        arch::full_fence();
+        if !bucket.is_in_use() {
+            return (0, false);
+        }
     }
     let Some(mut queue) = bucket.lock_for_wake() else { return (0, false) };
     let mut runnable = Batch::new();

@@ -20,7 +20,7 @@ use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::AtomicU32;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 use crate::os;
 
@@ -48,12 +48,21 @@ impl<T> RawMutex<T> {
     }
 
     /// Takes the mutex, blocking the kernel thread until it is free. A thread that already holds it waits forever.
+    ///
+    /// Taking it is a SeqCst operation: what the holder then reads is ordered against what others did before a fence and
+    /// [`RawMutex::is_held`].
     #[inline]
     pub(crate) fn lock(&self) -> RawMutexGuard<'_, T> {
-        if self.word.compare_exchange(FREE, HELD, Acquire, Relaxed).is_err() {
+        if self.word.compare_exchange(FREE, HELD, SeqCst, Relaxed).is_err() {
             lock_slow(&self.word);
         }
         RawMutexGuard { mutex: self, not_send: PhantomData }
+    }
+
+    /// Whether somebody holds the mutex at this moment. If nobody does, what the last holder did is visible.
+    #[inline]
+    pub(crate) fn is_held(&self) -> bool {
+        self.word.load(Acquire) != FREE
     }
 
     /// Takes the mutex if that needs no waiting.
@@ -69,13 +78,13 @@ impl<T> RawMutex<T> {
 fn lock_slow(word: &AtomicU32) {
     for _ in 0..SPINS {
         match word.load(Relaxed) {
-            FREE if word.compare_exchange(FREE, HELD, Acquire, Relaxed).is_ok() => return,
+            FREE if word.compare_exchange(FREE, HELD, SeqCst, Relaxed).is_ok() => return,
             // Others sleep already, so the holder's unlock will be slow anyway.
             CONTENDED => break,
             _ => core::hint::spin_loop(),
         }
     }
-    while word.swap(CONTENDED, Acquire) != FREE {
+    while word.swap(CONTENDED, SeqCst) != FREE {
         os::futex_wait(word, CONTENDED, None);
     }
 }

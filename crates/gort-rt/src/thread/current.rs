@@ -46,11 +46,11 @@ pub(crate) struct Inner {
     name: Option<Box<str>>,
     /// The park token; see `thread::park`.
     pub(super) token: AtomicU64,
-    /// The wait word of the goroutine; none for other threads. Written before the goroutine first runs.
+    /// The wait word of the goroutine; none for other threads. Written before the goroutine first waits.
     wait: Cell<Option<&'static AtomicU64>>,
 }
 
-// SAFETY: `wait` is written once, before the goroutine first runs, and read only by somebody who has swapped the number of
+// SAFETY: `wait` is written once, before the goroutine first waits, and read only by somebody who has swapped the number of
 // one of its waits out of `token`, which the goroutine released later than that.
 unsafe impl Sync for Inner {}
 // SAFETY: nothing in it belongs to a thread.
@@ -69,7 +69,7 @@ impl Inner {
     /// Says whose handle this is, by the wait word.
     ///
     /// # Safety
-    /// Once, before the goroutine first runs.
+    /// Once, before the goroutine first runs or before anybody else knows the handle.
     pub(crate) unsafe fn bind(&self, wait: &'static AtomicU64) {
         self.wait.set(Some(wait));
     }
@@ -125,7 +125,8 @@ impl fmt::Debug for Thread {
     }
 }
 
-/// Runs `f` with the handle of the caller, without counting a reference where it can.
+/// Runs `f` with the handle of the caller, without counting a reference where it can. Threads, and goroutines that
+/// `pthread_create` made, get one when they first ask, with the name that std knows.
 pub(super) fn with_current<T>(f: impl FnOnce(&Thread) -> T) -> T {
     // SAFETY: the current goroutine lives.
     if let Some(g) = unsafe { tls::current_goroutine().as_ref() } {
@@ -139,7 +140,15 @@ pub(super) fn with_current<T>(f: impl FnOnce(&Thread) -> T) -> T {
     thread_local! {
         static CURRENT: OnceCell<Thread> = const { OnceCell::new() };
     }
-    let make = || Thread::new(std::thread::current().name().map(str::to_owned));
+    let make = || {
+        let thread = Thread::new(std::thread::current().name().map(str::to_owned));
+        // SAFETY: the current goroutine lives.
+        if let Some(g) = unsafe { tls::current_goroutine().as_ref() } {
+            // SAFETY: nobody else knows the handle yet.
+            unsafe { thread.inner.bind(g.wait) };
+        }
+        thread
+    };
     let mut f = Some(f);
     CURRENT
         .try_with(|current| (f.take().expect("runs once"))(current.get_or_init(make)))

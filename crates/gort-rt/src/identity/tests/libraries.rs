@@ -9,7 +9,7 @@ use super::*;
 use crate::identity::modules;
 
 /// Serialises changes of the loaded modules, as `refresh` asks of its caller.
-fn loader() -> MutexGuard<'static, ()> {
+pub(super) fn loader() -> MutexGuard<'static, ()> {
     static LOADER: Mutex<()> = Mutex::new(());
     LOADER.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -87,7 +87,7 @@ fn refresh(blocks: &[&Block]) {
     let built = blocks.iter().all(|block| block.way == Way::Built);
     let mut live = |visit: &mut dyn FnMut(usize)| blocks.iter().for_each(|block| visit(block.tp));
     // SAFETY: the blocks are ours, and `loader` is held.
-    unsafe { modules::refresh(&state().glibc, built.then_some(&mut live)) }.unwrap();
+    unsafe { modules::refresh(&state().glibc, None, built.then_some(&mut live)) }.unwrap();
 }
 
 both! {
@@ -162,4 +162,55 @@ both! {
             });
         }
     }
+}
+
+/// True if a block can be reset at once.
+fn resets(block: &Block) -> bool {
+    // SAFETY: nobody runs on the block, and tests keep no references into it.
+    unsafe { modules::reset(block.tp) }
+}
+
+#[test]
+fn a_reset_does_not_wait_for_the_loader() {
+    use core::ffi::{c_int, c_void};
+    unsafe extern "C" fn under_the_lock(_: *mut libc::dl_phdr_info, _: usize, tp: *mut c_void) -> c_int {
+        let tp = tp as usize;
+        // On a thread of its own, since the lock may be taken again by whoever holds it.
+        let reset = std::thread::spawn(move || {
+            // SAFETY: nobody runs on the test's block.
+            unsafe { modules::reset(tp) }
+        });
+        assert!(!reset.join().unwrap());
+        1
+    }
+    let _loader = loader();
+    let block = Block::new(Way::Built);
+    assert!(resets(&block));
+    let library = Library::load("global-dynamic");
+    block.call(|| library.exchange(1));
+    // SAFETY: the callback gets the thread pointer that it expects.
+    unsafe { libc::dl_iterate_phdr(Some(under_the_lock), block.tp as *mut c_void) };
+    // A thread learns of what was met.
+    while !resets(&block) {
+        modules::catch_up();
+        std::thread::yield_now();
+    }
+    assert_eq!(block.live(|| library.exchange(1)), 42);
+    drop(library);
+    refresh(&[&block]);
+}
+
+#[test]
+fn nothing_is_reset_while_modules_change() {
+    let _loader = loader();
+    let block = Block::new(Way::Built);
+    let outer = modules::changing();
+    assert!(!resets(&block));
+    let inner = modules::changing();
+    // SAFETY: no block is named, and nothing has changed.
+    unsafe { modules::refresh(&state().glibc, Some(inner), None) }.unwrap();
+    assert!(!resets(&block));
+    // SAFETY: as above.
+    unsafe { modules::refresh(&state().glibc, Some(outer), None) }.unwrap();
+    assert!(resets(&block));
 }

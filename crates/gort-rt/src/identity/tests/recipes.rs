@@ -36,6 +36,7 @@ fn differences(ours: &Block, donors: [&Block; 2]) -> Vec<isize> {
 
 #[test]
 fn a_built_block_is_a_donors_block() {
+    let _loader = libraries::loader();
     // All donors' stacks have one size, so sizes compare as constants.
     let donors = [Block::new(Way::Donor), Block::new(Way::Donor)];
     let donors = [&donors[0], &donors[1]];
@@ -66,6 +67,7 @@ fn named_words_are_what_they_should_be() {
 
 #[test]
 fn an_unknown_word_selects_donors() {
+    let _loader = libraries::loader();
     let glibc = &state().glibc;
     let evidence = Evidence::collect(glibc).unwrap();
     let clean = evidence.clone().recipe(glibc).unwrap();

@@ -28,7 +28,7 @@ fn timing() {
             assert!(crate::identity::destroy(block.tp));
             black_box(state.create(&Mode::Built, lo, hi, 1 << 23).unwrap());
         });
-        time("reset", 100_000, || crate::identity::reset(block.tp));
+        time("reset", 100_000, || assert!(crate::identity::reset(block.tp)));
     }
     time("call on the block", 100_000, || block.call(|| ()));
     // SAFETY: on the block.

@@ -2,6 +2,7 @@
 
 mod clock;
 mod cpus;
+pub(crate) mod epoll;
 mod fence;
 mod file;
 mod futex;
@@ -11,7 +12,10 @@ mod thread;
 
 pub(crate) use clock::{now, sleep_ns};
 pub(crate) use cpus::available_cpus;
+pub(crate) use epoll::poll;
 pub(crate) use fence::{membarrier, membarrier_register};
 pub(crate) use file::write_stderr;
 pub(crate) use futex::{futex_wait, futex_wake};
-pub(crate) use thread::{gettid, sched_yield, spawn_thread, thread_count};
+pub(crate) use thread::{
+    create_thread, gettid, sched_yield, spawn_thread, thread_count, wants_real_thread, RealThreads,
+};

@@ -1,5 +1,6 @@
 //! Kernel threads.
 
+use core::cell::Cell;
 use core::ffi::{c_void, CStr};
 use core::mem::MaybeUninit;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -69,7 +70,7 @@ fn create(stack: usize, start: *mut Start) -> Result<(), i32> {
             let mut thread = MaybeUninit::uninit();
             // SAFETY: initialised attributes, room for a thread handle, and an entry point that takes over `start`,
             // which is not touched here after a success.
-            match check(unsafe { libc::pthread_create(thread.as_mut_ptr(), attributes, run, start.cast()) }) {
+            match check(unsafe { create_thread(thread.as_mut_ptr(), attributes, run, start.cast()) }) {
                 Err(libc::EAGAIN) if attempt < ATTEMPTS => {
                     sleep_ns(attempt * PAUSE_NS);
                     attempt += 1;
@@ -81,6 +82,48 @@ fn create(stack: usize, start: *mut Start) -> Result<(), i32> {
     // SAFETY: initialised above, destroyed once.
     unsafe { libc::pthread_attr_destroy(attributes) };
     result
+}
+
+thread_local! {
+    /// A [`RealThreads`] of the caller's lives.
+    static REAL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While it lives, threads that the caller makes are kernel threads, also where a hook makes goroutines of others' threads:
+/// it asks [`wants_real_thread`].
+pub(crate) struct RealThreads(bool);
+
+impl RealThreads {
+    /// From now on.
+    pub(crate) fn begin() -> RealThreads {
+        RealThreads(REAL.replace(true))
+    }
+}
+
+impl Drop for RealThreads {
+    fn drop(&mut self) {
+        REAL.set(self.0);
+    }
+}
+
+/// Whether a thread that the caller makes must be a kernel thread, by [`RealThreads`].
+pub(crate) fn wants_real_thread() -> bool {
+    REAL.get()
+}
+
+/// `pthread_create` of a kernel thread.
+///
+/// # Safety
+/// As for `pthread_create`.
+pub(crate) unsafe fn create_thread(
+    thread: *mut libc::pthread_t,
+    attributes: *const libc::pthread_attr_t,
+    entry: Entry,
+    arg: *mut c_void,
+) -> i32 {
+    let _real = RealThreads::begin();
+    // SAFETY: the caller's promise.
+    unsafe { libc::pthread_create(thread, attributes, entry, arg) }
 }
 
 /// First function of a new thread. It names itself: its maker must not, because a detached thread may be gone by then.
