@@ -6,7 +6,11 @@
    supervisor's descriptor, or -errno. */
 int watch_self(void);
 
-/* Waits for the next system call and lets it go on. Returns its number; -1 when the thread has ended. */
-int watch_next(int fd);
+/* The same for the calls that make threads, of the calling thread and of those that it makes. */
+int watch_clones(void);
+
+/* Waits for the next system call and, unless `decide` returns an error's number for it, lets it go on. Returns the call's
+   number; -1 when all threads that are watched have ended. */
+int watch_next(int fd, int (*decide)(void));
 
 #endif

@@ -2,8 +2,12 @@
 
 pub mod measure;
 pub mod raw;
+pub mod real;
 pub mod subprocess;
 
-pub mod child;
 pub mod cthreads;
+pub mod kinds;
+pub mod locks;
+pub mod queues;
+pub mod waiting;
 pub mod watch;

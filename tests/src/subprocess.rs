@@ -1,11 +1,10 @@
-//! Child processes for cases that must die, or that need a process and an environment of their own.
+//! Child processes for cases that must die, that count what the whole process does, or that need an environment of their own.
 //!
 //! A test that wants one calls [`Rerun::of`] with its own name: the test binary runs again, restricted to that test, and
-//! [`role`] tells it there what to be. What libtest's own threads would disturb is a scenario of the plain program
-//! `src/bin/scenario.rs` in place of that; see [`Rerun::scenario`].
+//! [`role`] tells it there what to be. Where the whole body belongs in a child, [`alone`] is shorter. What libtest's own
+//! threads would disturb is a scenario of the plain program `src/bin/scenario.rs` in place of that; see [`Rerun::scenario`].
 
 use std::env;
-use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,7 +15,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(60);
 const ROLE: &str = "GORT_TEST_ROLE";
 /// What decides how the runtime behaves; a child has these only as far as its test says.
-const SETTINGS: [&str; 9] = [
+const SETTINGS: [&str; 10] = [
     "GORT_PROCS",
     "GORT_STACK_SIZE",
     "RUST_MIN_STACK",
@@ -26,6 +25,7 @@ const SETTINGS: [&str; 9] = [
     "GORT_INTERPOSE",
     "GORT_MEMBARRIER",
     "GORT_DEADLOCK_REPORT",
+    "GORT_THREADS",
 ];
 
 /// What this process is to be, if it is a child.
@@ -33,9 +33,28 @@ pub fn role() -> Option<String> {
     env::var(ROLE).ok()
 }
 
+/// True in a child.
+pub fn is_child() -> bool {
+    role().is_some()
+}
+
+/// Runs `body`, which is all there is to the test named `test`, in a child with our own settings.
+///
+/// # Panics
+/// The child did not succeed.
+pub fn alone(test: &str, body: impl FnOnce()) {
+    if is_child() {
+        body();
+    } else {
+        Rerun::of(test, "child").inherit_all().run().success();
+    }
+}
+
 /// A child process about to be made.
 pub struct Rerun {
     command: Command,
+    /// It is to run one test.
+    is_test: bool,
 }
 
 impl Rerun {
@@ -43,10 +62,10 @@ impl Rerun {
     pub fn of(name: &str, role: &str) -> Rerun {
         let mut command = Command::new(env::current_exe().expect("a test binary has a path"));
         command.args(["--exact", name, "--nocapture", "--test-threads=1", "--include-ignored"]).env(ROLE, role);
-        Rerun::with(command)
+        Rerun { is_test: true, ..Rerun::with(command) }
     }
 
-    /// The program at `path` with the scenario `name`. The path is `env!("CARGO_BIN_EXE_scenario")`.
+    /// The program at `path` with the scenario `name`. The path is `env!("CARGO_BIN_EXE_scenario")`, or another program's.
     pub fn scenario(path: &str, name: &str) -> Rerun {
         let mut command = Command::new(path);
         command.arg(name);
@@ -60,12 +79,12 @@ impl Rerun {
         }
         command.env("RUST_BACKTRACE", "0");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Rerun { command }
+        Rerun { command, is_test: false }
     }
 
     /// Sets an environment variable of the child.
-    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Rerun {
-        self.command.env(name, value);
+    pub fn env(mut self, name: &str, value: impl ToString) -> Rerun {
+        self.command.env(name, value.to_string());
         self
     }
 
@@ -75,6 +94,11 @@ impl Rerun {
             self.command.env(name, value);
         }
         self
+    }
+
+    /// Passes all settings of our own environment on.
+    pub fn inherit_all(self) -> Rerun {
+        SETTINGS.iter().fold(self, |rerun, name| rerun.inherit(name))
     }
 
     /// Runs the child to its end.
@@ -97,7 +121,7 @@ impl Rerun {
         let Ok(status) = status else {
             panic!("the child did not end within {LIMIT:?}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
         };
-        Outcome { status, stdout, stderr }
+        Outcome { status, stdout, stderr, is_test: self.is_test }
     }
 }
 
@@ -122,13 +146,15 @@ pub struct Outcome {
     pub stdout: String,
     /// All of standard error.
     pub stderr: String,
+    is_test: bool,
 }
 
 impl Outcome {
-    /// Asserts that the child succeeded.
+    /// Asserts that the child succeeded and, if it was to run a test, that there was one.
     #[track_caller]
     pub fn success(&self) -> &Outcome {
         assert!(self.status.success(), "{}", self.text());
+        assert!(!self.is_test || self.stdout.contains("1 passed"), "the child ran no test: {}", self.text());
         self
     }
 

@@ -1,12 +1,13 @@
-//! Seeing which system calls a thread makes: a safe cover of `c/watch.h`.
+//! Seeing which system calls a thread makes, and refusing some: a safe cover of `c/watch.h`.
 
 use crate::cthreads::CThread;
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::{mpsc, Arc};
 
 extern "C" {
     fn watch_self() -> i32;
-    fn watch_next(fd: i32) -> i32;
+    fn watch_clones() -> i32;
+    fn watch_next(fd: i32, decide: Option<extern "C" fn() -> i32>) -> i32;
 }
 
 /// Runs `before`, then `watched`, on a new C thread. Returns the numbers of the system calls that the thread made from
@@ -34,9 +35,61 @@ pub fn system_calls(before: impl FnOnce() + Send + 'static, watched: impl FnOnce
     };
     assert!(fd >= 0, "seccomp: {}", std::io::Error::from_raw_os_error(-fd));
     // SAFETY: `fd` is the supervisor's descriptor, closed once.
-    let calls = std::iter::repeat_with(|| unsafe { watch_next(fd) }).take_while(|&nr| nr >= 0).map(i64::from).collect();
+    let calls =
+        std::iter::repeat_with(|| unsafe { watch_next(fd, None) }).take_while(|&nr| nr >= 0).map(i64::from).collect();
     thread.join();
     // SAFETY: as above.
     unsafe { libc::close(fd) };
     calls
+}
+
+/// Whether threads may be made, and how often one was refused.
+static REFUSE: AtomicBool = AtomicBool::new(false);
+static REFUSED: AtomicUsize = AtomicUsize::new(0);
+
+/// A shortage of kernel threads, for a process of the test's own.
+pub struct Shortage(());
+
+impl Shortage {
+    /// From now on this object decides whether the calling thread, and all that come of it, can make threads. They can for now.
+    ///
+    /// # Panics
+    /// As [`system_calls`].
+    pub fn prepare() -> Shortage {
+        extern "C" fn decide() -> i32 {
+            if REFUSE.load(Ordering::SeqCst) {
+                REFUSED.fetch_add(1, Ordering::SeqCst);
+                libc::EAGAIN
+            } else {
+                0
+            }
+        }
+        // The supervisor is not one of those that are watched.
+        let (to, from) = mpsc::channel();
+        std::thread::spawn(move || {
+            let fd = from.recv().expect("the maker sends once");
+            // SAFETY: `fd` is the supervisor's descriptor, closed with the process.
+            while unsafe { watch_next(fd, Some(decide)) } >= 0 {}
+        });
+        // SAFETY: the supervisor answers as long as the process lives.
+        let fd = unsafe { watch_clones() };
+        assert!(fd >= 0, "seccomp: {}", std::io::Error::from_raw_os_error(-fd));
+        to.send(fd).expect("the supervisor waits for it");
+        Shortage(())
+    }
+
+    /// No thread can be made, until [`Shortage::end`].
+    pub fn begin(&self) {
+        REFUSE.store(true, Ordering::SeqCst);
+    }
+
+    /// Threads can be made again.
+    pub fn end(&self) {
+        REFUSE.store(false, Ordering::SeqCst);
+    }
+
+    /// How often a thread was refused so far.
+    pub fn refused(&self) -> usize {
+        REFUSED.load(Ordering::SeqCst)
+    }
 }

@@ -2,8 +2,8 @@
 //! callbacks.
 
 use gort::ffi;
-use gort_tests::child::{is_child, Child};
 use gort_tests::cthreads::{block_then, through_c, tid, CThread};
+use gort_tests::subprocess::{is_child, Rerun};
 use std::cell::Cell;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -78,7 +78,7 @@ fn others_run_meanwhile() {
     if is_child() {
         return others_run(true);
     }
-    Child::of_test("others_run_meanwhile").env("GORT_PROCS", 1).run().succeeded();
+    Rerun::of("others_run_meanwhile", "child").inherit_all().env("GORT_PROCS", 1).run().success();
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn others_run_meanwhile_undeclared_too() {
     if is_child() {
         return others_run(false);
     }
-    Child::of_test("others_run_meanwhile_undeclared_too").env("GORT_PROCS", 1).run().succeeded();
+    Rerun::of("others_run_meanwhile_undeclared_too", "child").inherit_all().env("GORT_PROCS", 1).run().success();
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! runtime that has been started; and a callback is the C thread that it was called on.
 
 use gort::ffi;
-use gort_tests::child::{alone, is_child, Child};
 use gort_tests::cthreads::{at_depth, block_then, crowd, each, through_c, tid, CThread};
+use gort_tests::subprocess::{alone, is_child, Rerun};
 use std::ffi::c_void;
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -191,7 +191,7 @@ fn goroutines_that_make_c_threads() {
 fn blocking_c_calls_that_call_back() {
     const NAME: &str = "blocking_c_calls_that_call_back";
     if !is_child() {
-        Child::of_test(NAME).env("GORT_PROCS", 16).run().succeeded();
+        Rerun::of(NAME, "child").inherit_all().env("GORT_PROCS", 16).run().success();
         return;
     }
     let calls = Arc::new(AtomicUsize::new(0));

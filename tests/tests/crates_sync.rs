@@ -2,6 +2,7 @@
 
 use crossbeam_channel::{after, bounded, never, select, unbounded, RecvTimeoutError, Select};
 use gort::thread;
+use gort_tests::kinds::on_goroutines_and_threads;
 use gort_tests::measure::{everywhere, kernel_threads};
 use gort_tests::subprocess::{role, Rerun};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -11,24 +12,11 @@ use std::time::{Duration, Instant};
 const LONG: Duration = Duration::from_secs(3600);
 const SHORT: Duration = Duration::from_millis(5);
 
-/// `f(i)` on `n` goroutines and `n` plain threads.
-fn on_both(n: usize, f: impl Fn(usize) + Sync) {
-    let f = &f;
-    std::thread::scope(|threads| {
-        thread::scope(|goroutines| {
-            for i in 0..n {
-                threads.spawn(move || f(2 * i));
-                goroutines.spawn(move || f(2 * i + 1));
-            }
-        })
-    });
-}
-
 #[test]
 fn parking_lot_mutex_and_rwlock() {
     let cell = parking_lot::Mutex::new(0);
     let pair = parking_lot::RwLock::new((0, 0));
-    on_both(8, |i| {
+    on_goroutines_and_threads(8, |i| {
         for round in 0..300 {
             let mut n = cell.lock();
             let old = *n;
@@ -55,7 +43,7 @@ fn parking_lot_mutex_and_rwlock() {
 #[test]
 fn parking_lot_fair_unlock_and_reentrance() {
     let lock = parking_lot::ReentrantMutex::new(std::cell::Cell::new(0));
-    on_both(4, |_| {
+    on_goroutines_and_threads(4, |_| {
         for _ in 0..200 {
             let outer = lock.lock();
             let inner = lock.lock(); // the same owner: told by a thread-local's address
@@ -73,7 +61,7 @@ fn parking_lot_condvar() {
     everywhere(|| {
         let (tokens, more) = (parking_lot::Mutex::new(0), parking_lot::Condvar::new());
         let taken = AtomicUsize::new(0);
-        on_both(4, |i| {
+        on_goroutines_and_threads(4, |i| {
             for _ in 0..300 {
                 if i / 2 % 2 == 0 {
                     *tokens.lock() += 1;
@@ -256,14 +244,19 @@ fn select_stress() {
 #[test]
 fn many_consumers_share_271_828_items() {
     const ITEMS: u64 = 271_828;
+    const WORKERS: usize = 23;
     for capacity in [0, 100] {
         let (to, from) = bounded::<u64>(capacity);
-        let workers: Vec<_> = (0..23)
+        let fed = Arc::new(AtomicUsize::new(0));
+        let workers: Vec<_> = (0..WORKERS)
             .map(|_| {
-                let from = from.clone();
+                let (from, fed) = (from.clone(), fed.clone());
                 thread::spawn(move || {
                     let (mut n, mut sum) = (0u64, 0);
                     for item in from.iter() {
+                        if n == 0 {
+                            fed.fetch_add(1, SeqCst);
+                        }
                         n += 1;
                         sum += item;
                         if item % 16 == 0 {
@@ -275,10 +268,20 @@ fn many_consumers_share_271_828_items() {
             })
             .collect();
         drop(from);
-        thread::spawn(move || (0..ITEMS).for_each(|i| to.send(i).unwrap())).join().unwrap();
+        // All of that takes some time slices only, so go on until everybody has had something: nobody waits for ever.
+        let sender = thread::spawn(move || {
+            let start = Instant::now();
+            let mut sent = 0;
+            while sent < ITEMS || (fed.load(SeqCst) < WORKERS && start.elapsed() < Duration::from_secs(60)) {
+                to.send(sent).unwrap();
+                sent += 1;
+            }
+            sent
+        });
+        let sent = sender.join().unwrap();
         let results: Vec<_> = workers.into_iter().map(|g| g.join().unwrap()).collect();
-        assert_eq!(results.iter().map(|r| r.0).sum::<u64>(), ITEMS);
-        assert_eq!(results.iter().map(|r| r.1).sum::<u64>(), ITEMS * (ITEMS - 1) / 2);
+        assert_eq!(results.iter().map(|r| r.0).sum::<u64>(), sent);
+        assert_eq!(results.iter().map(|r| r.1).sum::<u64>(), sent * (sent - 1) / 2);
         assert!(results.iter().all(|r| r.0 > 0), "a worker got nothing: {results:?}");
     }
 }

@@ -3,8 +3,8 @@
 //! Each scenario runs in a process of its own, since the counts are the process's.
 
 use gort::ffi;
-use gort_tests::child::alone;
 use gort_tests::cthreads::{through_c, CThread};
+use gort_tests::subprocess::alone;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{mpsc, Arc, Barrier};

@@ -2,8 +2,8 @@
 //! runtime keeps no stack bounds of foreign threads, so it neither minds nor notices.
 
 use gort::ffi;
-use gort_tests::child::alone;
 use gort_tests::cthreads::{use_stack, CThread, Fiber};
+use gort_tests::subprocess::alone;
 use std::cell::RefCell;
 
 const SIZE: usize = 256 << 10;

@@ -1,8 +1,8 @@
 //! `lock_os_thread`: one kernel thread, for the goroutine alone, until the lock is undone or the goroutine ends.
 
 use gort::ffi::{self, lock_os_thread, unlock_os_thread};
-use gort_tests::child::{is_child, Child};
 use gort_tests::cthreads::{eventually, thread_exists, through_c, tid, CThread};
+use gort_tests::subprocess::{is_child, Rerun};
 use std::collections::HashSet;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,8 +79,8 @@ fn same_thread_when_others_are_moved_about() {
     }
     for seed in 1..=3 {
         for procs in [1, 2] {
-            let child = Child::of_test("same_thread_when_others_are_moved_about");
-            child.env("GORT_CHAOS", seed).env("GORT_PROCS", procs).run().succeeded();
+            let child = Rerun::of("same_thread_when_others_are_moved_about", "child").inherit_all();
+            child.env("GORT_CHAOS", seed).env("GORT_PROCS", procs).run().success();
         }
     }
 }
@@ -198,7 +198,7 @@ fn a_panic_while_locked_ends_the_kernel_thread() {
 fn unlocked_in_time_the_thread_lives_on() {
     const NAME: &str = "unlocked_in_time_the_thread_lives_on";
     if !is_child() {
-        Child::of_test(NAME).env("GORT_PROCS", 1).run().succeeded();
+        Rerun::of(NAME, "child").inherit_all().env("GORT_PROCS", 1).run().success();
         return;
     }
     // With one P and nobody in a blocking call the same thread serves one goroutine after the other.
@@ -241,7 +241,7 @@ fn many_exits_while_locked() {
 fn a_lock_ends_with_its_goroutine() {
     const NAME: &str = "a_lock_ends_with_its_goroutine";
     if !is_child() {
-        Child::of_test(NAME).env("GORT_PROCS", 1).run().succeeded();
+        Rerun::of(NAME, "child").inherit_all().env("GORT_PROCS", 1).run().success();
         return;
     }
     for depth in 1..=20 {

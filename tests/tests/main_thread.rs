@@ -1,13 +1,13 @@
 //! The main thread as a C thread that calls in: in main, before it and after it. The program is `src/bin/on_main.rs`.
 
-use gort_tests::child::{Child, Outcome};
+use gort_tests::subprocess::{Outcome, Rerun};
 
-fn on_main(what: &str) -> Child {
-    Child::of_program(env!("CARGO_BIN_EXE_on_main"), &[what])
+fn on_main(what: &str) -> Rerun {
+    Rerun::scenario(env!("CARGO_BIN_EXE_on_main"), what).inherit_all()
 }
 
 fn check(outcome: &Outcome) -> &str {
-    outcome.succeeded();
+    outcome.success();
     assert!(outcome.stdout.contains("main is done"), "{}", outcome.stdout);
     &outcome.stdout
 }

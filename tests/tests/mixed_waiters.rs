@@ -1,6 +1,7 @@
 //! One object, waiters of two kinds: goroutines in our table and kernel threads in the kernel's.
 
 use gort::thread;
+use gort_tests::kinds::on_goroutines_and_threads;
 use gort_tests::measure::{eventually, everywhere};
 use gort_tests::raw::{futex_wait, futex_wake};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
@@ -8,19 +9,6 @@ use std::sync::{mpsc, Arc, Barrier, Condvar, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(30);
-
-/// Runs `f(i)` on `n` goroutines and on `n` plain threads, and waits for all.
-fn on_both(n: usize, f: impl Fn(usize) + Sync) {
-    let f = &f;
-    std::thread::scope(|threads| {
-        thread::scope(|goroutines| {
-            for i in 0..n {
-                threads.spawn(move || f(2 * i));
-                goroutines.spawn(move || f(2 * i + 1));
-            }
-        })
-    });
-}
 
 #[test]
 fn a_wake_counts_each_waiter_once() {
@@ -169,7 +157,7 @@ fn a_bitset_wakes_those_that_match() {
 #[test]
 fn mutex() {
     let cell = Mutex::new(0u64);
-    on_both(8, |i| {
+    on_goroutines_and_threads(8, |i| {
         for round in 0..500 {
             let mut n = cell.lock().unwrap();
             let old = *n;
@@ -185,7 +173,7 @@ fn mutex() {
 #[test]
 fn rwlock() {
     let cell = RwLock::new((0u64, 0u64));
-    on_both(8, |i| {
+    on_goroutines_and_threads(8, |i| {
         for round in 0..300 {
             if (round + i) % 5 == 0 {
                 let mut both = cell.write().unwrap();
@@ -205,7 +193,7 @@ fn rwlock() {
 fn condvar_hands_tokens_across() {
     let (tokens, more) = (Mutex::new(0), Condvar::new());
     let taken = AtomicUsize::new(0);
-    on_both(8, |i| {
+    on_goroutines_and_threads(8, |i| {
         // Half of each kind give, half take; a lost notification would leave a taker waiting for ever.
         for _ in 0..500 {
             if i / 2 % 2 == 0 {
@@ -224,7 +212,7 @@ fn condvar_hands_tokens_across() {
 fn barrier() {
     let barrier = Barrier::new(12);
     let (leaders, arrived) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    on_both(6, |_| {
+    on_goroutines_and_threads(6, |_| {
         for round in 1..=100 {
             arrived.fetch_add(1, SeqCst);
             leaders.fetch_add(usize::from(barrier.wait().is_leader()), SeqCst);

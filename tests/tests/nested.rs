@@ -2,8 +2,8 @@
 //! another kernel thread, with every frame on the way as it was.
 
 use gort::ffi;
-use gort_tests::child::{is_child, Child};
 use gort_tests::cthreads::{through_c, tid, with_rounding, CThread, Fiber};
+use gort_tests::subprocess::{is_child, Rerun};
 use std::cell::{Cell, RefCell};
 use std::sync::mpsc;
 
@@ -67,7 +67,12 @@ fn frames_survive_a_move() {
     }
     for seed in 1..=5 {
         for procs in [1, 2] {
-            Child::of_test("frames_survive_a_move").env("GORT_CHAOS", seed).env("GORT_PROCS", procs).run().succeeded();
+            Rerun::of("frames_survive_a_move", "child")
+                .inherit_all()
+                .env("GORT_CHAOS", seed)
+                .env("GORT_PROCS", procs)
+                .run()
+                .success();
         }
     }
 }
@@ -98,8 +103,8 @@ fn a_declared_call_survives_a_move() {
     }
     for seed in 1..=5 {
         for procs in [1, 2] {
-            let child = Child::of_test("a_declared_call_survives_a_move");
-            child.env("GORT_CHAOS", seed).env("GORT_PROCS", procs).run().succeeded();
+            let child = Rerun::of("a_declared_call_survives_a_move", "child").inherit_all();
+            child.env("GORT_CHAOS", seed).env("GORT_PROCS", procs).run().success();
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Panics in callbacks stop at the boundary: C gets the declared value and goes on, or the process ends and says why.
 
 use gort::ffi;
-use gort_tests::child::{is_child, Child};
 use gort_tests::cthreads::{each, through_c, CThread};
+use gort_tests::subprocess::{is_child, Rerun};
 use std::ffi::c_void;
 use std::panic::panic_any;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -149,10 +149,10 @@ fn aborts(test: &str, texts: &[&str], body: impl FnOnce()) {
         eprintln!("C went on");
         return;
     }
-    let outcome = Child::of_test(test).run();
-    outcome.died_of(libc::SIGABRT).did_not_write("C went on");
+    let outcome = Rerun::of(test, "child").inherit_all().run();
+    outcome.died_of(libc::SIGABRT).does_not_say("C went on");
     for text in texts {
-        outcome.wrote(text);
+        outcome.says(text);
     }
 }
 

@@ -1,9 +1,9 @@
 //! What once went wrong at the end of a goroutine, in a scope, and in a forked child.
 
 use gort::thread::{self, Builder};
+use gort_tests::kinds::with_one_p_and_two;
 use gort_tests::measure::eventually;
 use gort_tests::raw::{futex_wait, futex_wake};
-use gort_tests::subprocess::{role, Rerun};
 use std::cell::{Cell, RefCell};
 use std::os::unix::process::CommandExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -13,17 +13,6 @@ use std::sync::{mpsc, Arc, Mutex};
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(30);
-
-/// Runs the test's body in children with 1 and 2 Ps; true in a child.
-fn alone(name: &str) -> bool {
-    if role().is_some() {
-        return true;
-    }
-    for procs in ["1", "2"] {
-        Rerun::of(name, "child").env("GORT_PROCS", procs).inherit("GORT_CHAOS").run().success();
-    }
-    false
-}
 
 static MADE: AtomicUsize = AtomicUsize::new(0);
 static DROPPED: AtomicUsize = AtomicUsize::new(0);
@@ -81,7 +70,7 @@ thread_local! {
 
 #[test]
 fn thread_locals_that_a_result_uses_when_it_is_dropped_are_destroyed_once() {
-    if !alone("thread_locals_that_a_result_uses_when_it_is_dropped_are_destroyed_once") {
+    if !with_one_p_and_two("thread_locals_that_a_result_uses_when_it_is_dropped_are_destroyed_once") {
         return;
     }
     let count = |n| {
@@ -118,7 +107,7 @@ fn thread_locals_that_a_result_uses_when_it_is_dropped_are_destroyed_once() {
 
 #[test]
 fn a_result_that_nobody_wants_is_dropped_while_thread_locals_work() {
-    if !alone("a_result_that_nobody_wants_is_dropped_while_thread_locals_work") {
+    if !with_one_p_and_two("a_result_that_nobody_wants_is_dropped_while_thread_locals_work") {
         return;
     }
     struct Number(Cell<u32>);
@@ -167,7 +156,7 @@ fn a_result_that_nobody_wants_is_dropped_while_thread_locals_work() {
 
 #[test]
 fn a_scope_ends_when_a_spawn_in_it_panics() {
-    if !alone("a_scope_ends_when_a_spawn_in_it_panics") {
+    if !with_one_p_and_two("a_scope_ends_when_a_spawn_in_it_panics") {
         return;
     }
     struct Angry;
@@ -229,7 +218,7 @@ fn exit_code(pid: libc::pid_t) -> i32 {
 
 #[test]
 fn a_forked_child_wakes_its_own_waiters_only() {
-    if !alone("a_forked_child_wakes_its_own_waiters_only") {
+    if !with_one_p_and_two("a_forked_child_wakes_its_own_waiters_only") {
         return;
     }
     static LOCK: Mutex<u32> = Mutex::new(0);
@@ -285,7 +274,7 @@ fn a_forked_child_wakes_its_own_waiters_only() {
 
 #[test]
 fn a_fork_amid_wakes_leaves_no_lock_behind() {
-    if !alone("a_fork_amid_wakes_leaves_no_lock_behind") {
+    if !with_one_p_and_two("a_fork_amid_wakes_leaves_no_lock_behind") {
         return;
     }
     static STOP: AtomicBool = AtomicBool::new(false);
@@ -331,7 +320,7 @@ fn a_fork_amid_wakes_leaves_no_lock_behind() {
 
 #[test]
 fn a_goroutine_that_returns_in_a_forked_child_ends_the_child() {
-    if !alone("a_goroutine_that_returns_in_a_forked_child_ends_the_child") {
+    if !with_one_p_and_two("a_goroutine_that_returns_in_a_forked_child_ends_the_child") {
         return;
     }
     const OTHERS: u32 = 10;

@@ -1,24 +1,13 @@
 //! Signal handlers that call what the runtime hooks, or the runtime itself, while goroutines run.
 
 use gort::thread;
+use gort_tests::kinds::with_one_p_and_two;
 use gort_tests::raw::{futex_wait, futex_wake};
-use gort_tests::subprocess::{role, Rerun};
 use std::cell::Cell;
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::sync::{mpsc, Arc, Mutex, OnceLock};
 use std::time::Duration;
-
-/// Runs the test's body in children with 1 and 2 Ps; true in a child.
-fn alone(name: &str) -> bool {
-    if role().is_some() {
-        return true;
-    }
-    for procs in ["1", "2"] {
-        Rerun::of(name, "child").env("GORT_PROCS", procs).inherit("GORT_CHAOS").run().success();
-    }
-    false
-}
 
 static HANDLED: AtomicUsize = AtomicUsize::new(0);
 
@@ -128,7 +117,7 @@ extern "C" fn sleeps_yields_and_wakes(_: i32) {
 
 #[test]
 fn a_handler_on_the_alternate_stack_does_not_leave_it() {
-    if !alone("a_handler_on_the_alternate_stack_does_not_leave_it") {
+    if !with_one_p_and_two("a_handler_on_the_alternate_stack_does_not_leave_it") {
         return;
     }
     handle(sleeps_yields_and_wakes);
@@ -166,7 +155,7 @@ extern "C" fn wakes(_: i32) {
 /// Wakes come from handlers that interrupt wakes of the same word, on goroutines and on threads.
 #[test]
 fn a_handler_may_wake_while_the_thread_wakes() {
-    if !alone("a_handler_may_wake_while_the_thread_wakes") {
+    if !with_one_p_and_two("a_handler_may_wake_while_the_thread_wakes") {
         return;
     }
     handle(wakes);
@@ -202,7 +191,7 @@ fn a_handler_may_wake_while_the_thread_wakes() {
 /// As above, with goroutines that wait for the word: the table is not empty, and its locks are in use.
 #[test]
 fn a_handler_may_wake_who_waits() {
-    if !alone("a_handler_may_wake_who_waits") {
+    if !with_one_p_and_two("a_handler_may_wake_who_waits") {
         return;
     }
     handle(wakes);
@@ -231,7 +220,7 @@ extern "C" fn unparks(_: i32) {
 
 #[test]
 fn a_handler_may_unpark() {
-    if !alone("a_handler_may_unpark") {
+    if !with_one_p_and_two("a_handler_may_unpark") {
         return;
     }
     static WOKEN: AtomicUsize = AtomicUsize::new(0);

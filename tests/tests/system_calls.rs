@@ -1,7 +1,7 @@
 //! What a callback costs in system calls, as a seccomp filter sees them.
 
 use gort::ffi;
-use gort_tests::child::alone;
+use gort_tests::subprocess::alone;
 use gort_tests::watch::system_calls;
 
 /// A call that nothing here makes by itself: it divides what is counted.

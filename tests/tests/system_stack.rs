@@ -1,8 +1,8 @@
 //! `ffi::on_system_stack`: the kernel thread's own stack and thread-local storage, for calls that need them.
 
 use gort::ffi::{self, on_system_stack};
-use gort_tests::child::{is_child, Child};
 use gort_tests::cthreads::{through_c, tid, use_stack, CThread};
+use gort_tests::subprocess::{is_child, Rerun};
 use std::cell::Cell;
 use std::panic::{catch_unwind, panic_any};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -152,7 +152,11 @@ fn blocking_inside_does_not_stop_the_others() {
         return;
     }
     for procs in [1, 2] {
-        Child::of_test("blocking_inside_does_not_stop_the_others").env("GORT_PROCS", procs).run().succeeded();
+        Rerun::of("blocking_inside_does_not_stop_the_others", "child")
+            .inherit_all()
+            .env("GORT_PROCS", procs)
+            .run()
+            .success();
     }
 }
 

@@ -2,8 +2,8 @@
 
 use gort::ffi;
 use gort::testing::{is_none, stray_store};
-use gort_tests::child::{alone, is_child, Child};
 use gort_tests::cthreads::CThread;
+use gort_tests::subprocess::{alone, is_child, Rerun};
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
@@ -103,7 +103,7 @@ fn dies(test: &str, body: impl FnOnce()) {
         eprintln!("still alive");
         return;
     }
-    Child::of_test(test).run().died_of(libc::SIGSEGV).wrote("now storing").did_not_write("still alive");
+    Rerun::of(test, "child").inherit_all().run().died_of(libc::SIGSEGV).says("now storing").does_not_say("still alive");
 }
 
 fn store() {
@@ -143,7 +143,7 @@ fn a_store_with_an_m_is_not_fatal() {
         })
         .join();
     }
-    let outcome = Child::of_test(NAME).run();
-    outcome.wrote("survived");
+    let outcome = Rerun::of(NAME, "child").inherit_all().run();
+    outcome.says("survived");
     assert!(outcome.status.success());
 }

@@ -27,4 +27,36 @@ impl Next {
         self.at.store(at, Ordering::Relaxed);
         at
     }
+
+    /// The function's address. Ends the process where there is none: the name is one that libc is known to have.
+    #[inline]
+    pub(crate) fn need(&self) -> *mut c_void {
+        let at = self.get();
+        if at.is_null() {
+            missing();
+        }
+        at
+    }
 }
+
+#[cold]
+fn missing() -> ! {
+    // SAFETY: may be called anywhere.
+    unsafe { libc::abort() }
+}
+
+/// Calls libc's definition of a function that is hooked: `next!(c"read", fn(c_int, *mut c_void, usize) -> isize)(fd, at, n)`.
+///
+/// A name that libc lacks ends the process: each hook's name is one that every glibc we run on has.
+macro_rules! next {
+    ($name:literal, fn($($arg:ty),* $(,)?) -> $ret:ty) => {{
+        static NEXT: $crate::next::Next = $crate::next::Next::new($name);
+        #[allow(unused_unsafe)] // most callers are in an unsafe block, for the call
+        // SAFETY: a symbol of this name has this type.
+        let next = unsafe {
+            core::mem::transmute::<*mut libc::c_void, unsafe extern "C" fn($($arg),*) -> $ret>(NEXT.need())
+        };
+        next
+    }};
+}
+pub(crate) use next;

@@ -1,11 +1,22 @@
 //! Sleeping and yielding.
 
-use crate::next::Next;
+use crate::next::{next, Next};
 use crate::switch::may_park;
 use crate::sys::{fail, raw};
+use crate::Ours;
 use core::mem;
 use gort_rt::hook;
-use libc::{c_int, clockid_t, timespec};
+use libc::{c_int, c_uint, clockid_t, timespec};
+
+/// What this file defines.
+pub(crate) static HOOKS: &[Ours] = &[
+    Ours::new(c"nanosleep", nanosleep as *const ()),
+    Ours::new(c"clock_nanosleep", clock_nanosleep as *const ()),
+    Ours::new(c"usleep", usleep as *const ()),
+    Ours::new(c"sleep", sleep as *const ()),
+    Ours::new(c"thrd_sleep", thrd_sleep as *const ()),
+    Ours::new(c"sched_yield", sched_yield as *const ()),
+];
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -99,6 +110,51 @@ pub unsafe extern "C" fn clock_nanosleep(
         }
         mem::transmute::<*mut libc::c_void, F>(next)(clock, flags, request, rest)
     }
+}
+
+/// libc's `usleep`.
+#[no_mangle]
+pub extern "C" fn usleep(us: c_uint) -> c_int {
+    if may_park() {
+        hook::sleep_until(hook::now() + u64::from(us) * 1000);
+        return 0;
+    }
+    let next = next!(c"usleep", fn(c_uint) -> c_int);
+    // SAFETY: the call has no preconditions.
+    unsafe { next(us) }
+}
+
+/// libc's `sleep`. On a goroutine no signal ends it early, so nothing is ever left.
+#[no_mangle]
+pub extern "C" fn sleep(seconds: c_uint) -> c_uint {
+    if may_park() {
+        hook::sleep_until(hook::now() + u64::from(seconds) * SECOND as u64);
+        return 0;
+    }
+    let next = next!(c"sleep", fn(c_uint) -> c_uint);
+    // SAFETY: the call has no preconditions.
+    unsafe { next(seconds) }
+}
+
+/// libc's `thrd_sleep`: -1 after a signal, another negative value for a time that makes no sense; errno stays.
+///
+/// # Safety
+/// `time` is readable; `rest` is null or writable.
+#[no_mangle]
+pub unsafe extern "C" fn thrd_sleep(time: *const timespec, rest: *mut timespec) -> c_int {
+    if may_park() {
+        // SAFETY: the caller's promise.
+        return match deadline(libc::CLOCK_REALTIME, false, unsafe { *time }) {
+            None => -2,
+            Some(when) => {
+                hook::sleep_until(when);
+                0
+            }
+        };
+    }
+    let next = next!(c"thrd_sleep", fn(*const timespec, *mut timespec) -> c_int);
+    // SAFETY: the caller's promise, passed on.
+    unsafe { next(time, rest) }
 }
 
 /// libc's `sched_yield`.

@@ -1,8 +1,12 @@
 //! `syscall`, by which std and parking_lot reach the futex.
 
 use crate::futex;
+use crate::Ours;
 use core::arch::asm;
 use libc::{c_int, c_long};
+
+/// What this file defines.
+pub(crate) static HOOKS: &[Ours] = &[Ours::new(c"syscall", syscall as *const ())];
 
 /// Leaves `code` in errno and returns -1, as libc's functions do.
 pub(crate) fn fail(code: c_int) -> c_long {
@@ -11,12 +15,12 @@ pub(crate) fn fail(code: c_int) -> c_long {
     -1
 }
 
-/// A system call, with libc's convention for errors.
+/// A system call, with the kernel's convention for errors: minus their number. errno stays as it is.
 ///
 /// # Safety
 /// As for the call in question.
 #[inline]
-pub(crate) unsafe fn raw(number: c_long, args: [usize; 6]) -> c_long {
+pub(crate) unsafe fn kernel(number: c_long, args: [usize; 6]) -> isize {
     let result: isize;
     // SAFETY: the caller vouches for the call. The instruction clobbers rcx and r11, and memory as the call says.
     unsafe {
@@ -34,11 +38,27 @@ pub(crate) unsafe fn raw(number: c_long, args: [usize; 6]) -> c_long {
             options(nostack),
         );
     }
+    result
+}
+
+/// From the kernel's convention for errors to libc's.
+#[inline]
+pub(crate) fn as_libc(result: isize) -> isize {
     if (-4095..0).contains(&result) {
-        fail(-result as c_int)
+        fail(-result as c_int) as isize
     } else {
-        result as c_long
+        result
     }
+}
+
+/// A system call, with libc's convention for errors.
+///
+/// # Safety
+/// As for the call in question.
+#[inline]
+pub(crate) unsafe fn raw(number: c_long, args: [usize; 6]) -> c_long {
+    // SAFETY: the caller's promise, passed on.
+    as_libc(unsafe { kernel(number, args) }) as c_long
 }
 
 /// libc's `syscall`. C declares it variadic; on x86-64 its integer arguments travel as those of this signature, and those

@@ -1,0 +1,331 @@
+//! What stands behind a descriptor, and whether calls on it wait.
+//!
+//! Both are asked of the kernel when they are first needed, and kept in the 32 bits that the netpoller keeps for each number:
+//!
+//! ```text
+//!   sockets       epoch (28 bits) | it has time-outs | kind (3 bits)
+//!   all others    … | writing, reading cannot be tried with RWF_NOWAIT | kind (3 bits)
+//! ```
+//!
+//! The *epoch* is a count of the hooked calls that made some socket non-blocking, gave one a time-out or ended reading from
+//! it. If a socket's is the present one, nothing of the kind has happened since the kernel said that this one is in blocking
+//! mode. So the usual wait costs no question. Other files are shared between processes, as the terminal is, and any of these
+//! may change the mode: for them the kernel is asked before each wait.
+//!
+//! Facts that have become wrong, since a number was closed and opened past the hooks, show: in `ENOTSOCK`, or in that epoll
+//! refuses the file. Then the kernel is asked anew.
+
+use crate::sys::kernel;
+use core::mem::{self, MaybeUninit};
+use core::sync::atomic::{AtomicU32, Ordering};
+use gort_rt::hook::{self, Descriptor, Interest, Stamp};
+use libc::{c_int, c_short};
+
+/// What is behind a descriptor, as far as it matters to calls that wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub(crate) enum Kind {
+    /// A stream over IP: reading less than was asked for means that there is no more.
+    Tcp = 1,
+    /// A stream that may end a read early, at the border between two messages (`AF_UNIX` with descriptors).
+    Stream = 2,
+    /// A socket that carries messages.
+    Message = 3,
+    /// A pipe or a FIFO.
+    Pipe = 4,
+    /// Whatever else can be waited for: terminals, eventfds, timers, and devices, of which some cannot.
+    Other = 5,
+    /// What is never waited for: regular files, directories, block devices, and numbers that stand for nothing.
+    File = 6,
+}
+
+impl Kind {
+    pub(crate) fn is_stream(self) -> bool {
+        matches!(self, Kind::Tcp | Kind::Stream)
+    }
+
+    pub(crate) fn is_socket(self) -> bool {
+        matches!(self, Kind::Tcp | Kind::Stream | Kind::Message)
+    }
+
+    /// The kind of a socket, from what `socket` was given.
+    pub(crate) fn of_socket(domain: c_int, kind: c_int) -> Kind {
+        match kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) {
+            libc::SOCK_STREAM if matches!(domain, libc::AF_INET | libc::AF_INET6) => Kind::Tcp,
+            libc::SOCK_STREAM => Kind::Stream,
+            _ => Kind::Message,
+        }
+    }
+
+    fn from_bits(bits: u32) -> Option<Kind> {
+        use Kind::*;
+        [Tcp, Stream, Message, Pipe, Other, File].into_iter().find(|&kind| kind as u32 == bits & KIND)
+    }
+}
+
+const KIND: u32 = 7;
+/// Of a socket: it has time-outs.
+const TIMED: u32 = 1 << 3;
+const EPOCH: u32 = 4;
+/// Of other files: reading does not know `RWF_NOWAIT`; the next bit: writing does not.
+const REFUSES: u32 = 1 << 3;
+
+/// The low 28 bits count; 0 is nobody's epoch.
+static NOW: AtomicU32 = AtomicU32::new(1);
+
+fn epoch() -> u32 {
+    NOW.load(Ordering::Acquire) << EPOCH
+}
+
+/// After a socket was made non-blocking, or given a time-out, or closed for reading: nobody's mode is known any more.
+pub(crate) fn mode_changed() {
+    NOW.fetch_add(1, Ordering::Release);
+}
+
+/// Notes the kind of a file that a hooked call has just made.
+pub(crate) fn made(fd: c_int, kind: Kind) {
+    if let Some(descriptor) = hook::descriptor(fd) {
+        let (stamp, _) = descriptor.facts();
+        descriptor.set_facts(stamp, kind as u32);
+    }
+}
+
+/// Whether a call that found nothing to do waits.
+pub(crate) enum Waits {
+    /// The file is in non-blocking mode.
+    Never,
+    /// The descriptor has been closed: the error, as the kernel's result.
+    Closed(isize),
+    Forever,
+    /// For so many nanoseconds: the socket has a time-out.
+    For(u64),
+    /// In the kernel only, since readiness does not tell when to try again.
+    InKernel,
+}
+
+/// A descriptor with what is known of it.
+pub(crate) struct About {
+    pub(crate) fd: c_int,
+    pub(crate) descriptor: Descriptor,
+    stamp: Stamp,
+    bits: u32,
+}
+
+impl About {
+    /// What is known of `fd`. None: the netpoller has no room for that number.
+    #[inline]
+    pub(crate) fn of(fd: c_int) -> Option<About> {
+        let descriptor = hook::descriptor(fd)?;
+        let (stamp, bits) = descriptor.facts();
+        Some(About { fd, descriptor, stamp, bits })
+    }
+
+    /// The kind, if it is known.
+    #[inline]
+    pub(crate) fn known_kind(&self) -> Option<Kind> {
+        Kind::from_bits(self.bits)
+    }
+
+    /// The kind.
+    #[inline]
+    pub(crate) fn kind(&mut self) -> Kind {
+        match self.known_kind() {
+            Some(kind) => kind,
+            None => self.learn(),
+        }
+    }
+
+    /// Asks the kernel for the kind, whatever was known.
+    #[cold]
+    pub(crate) fn learn(&mut self) -> Kind {
+        let kind = match socket_option(self.fd, libc::SO_TYPE) {
+            Ok(kind) => Some(Kind::of_socket(socket_option(self.fd, libc::SO_DOMAIN).unwrap_or(0), kind)),
+            Err(_) => kind_by_stat(self.fd),
+        };
+        match kind {
+            Some(kind) => {
+                self.is(kind);
+                kind
+            }
+            None => Kind::File, // for now: the number stands for nothing
+        }
+    }
+
+    /// Notes the kind.
+    pub(crate) fn is(&mut self, kind: Kind) {
+        self.note(kind as u32);
+    }
+
+    fn note(&mut self, bits: u32) {
+        self.bits = bits;
+        self.descriptor.set_facts(self.stamp, bits);
+    }
+
+    /// Whether reading, or writing, cannot be tried without waiting.
+    #[inline]
+    pub(crate) fn refuses(&self, interest: Interest) -> bool {
+        self.bits & (REFUSES << interest as u32) != 0
+    }
+
+    /// Notes that reading, or writing, cannot be tried without waiting.
+    #[cold]
+    pub(crate) fn set_refuses(&mut self, interest: Interest) {
+        self.note(self.bits | REFUSES << interest as u32);
+    }
+
+    /// Whether it is a socket that is known to be in blocking mode, without a question to the kernel.
+    #[inline]
+    pub(crate) fn surely_waits(&self) -> bool {
+        let epoch = epoch();
+        epoch != 0 && self.bits >> EPOCH == epoch >> EPOCH && self.known_kind().is_some_and(Kind::is_socket)
+    }
+
+    /// Whether, and how long, a call waits that found nothing to do; `in_vain`: although it was woken for that.
+    pub(crate) fn waits(&mut self, interest: Interest, in_vain: bool) -> Waits {
+        if !self.kind().is_socket() {
+            return never(self.fd).unwrap_or(Waits::Forever);
+        }
+        if !self.surely_waits() || in_vain && self.kind() == Kind::Message {
+            let epoch = epoch(); // before the questions: what changes after them changes it
+            if let Some(never) = never(self.fd) {
+                return never;
+            }
+            if self.kind() == Kind::Message && ready(self.fd, libc::POLLRDHUP) {
+                // Reading was ended by `shutdown`. That a datagram socket tells blocking calls only.
+                if interest == Interest::Read {
+                    return Waits::InKernel;
+                }
+            } else {
+                let timed = time_out(self.fd, Interest::Read) != 0 || time_out(self.fd, Interest::Write) != 0;
+                self.note(self.bits & KIND | epoch | if timed { TIMED } else { 0 });
+            }
+        }
+        if self.kind() == Kind::Message && interest == Interest::Write && ready(self.fd, libc::POLLOUT) {
+            // Our own buffer has room, so what is full is the receiver's, whose readiness nobody tells us.
+            return Waits::InKernel;
+        }
+        match self.bits & TIMED != 0 {
+            true => match time_out(self.fd, interest) {
+                0 => Waits::Forever,
+                ns => Waits::For(ns),
+            },
+            false => Waits::Forever,
+        }
+    }
+}
+
+/// Why calls on the file do not wait: they would fail, or it is in non-blocking mode. None: they may wait.
+fn never(fd: c_int) -> Option<Waits> {
+    match status_flags(fd) {
+        error @ ..0 => Some(Waits::Closed(error)),
+        flags if flags & libc::O_NONBLOCK as isize != 0 => Some(Waits::Never),
+        _ => None,
+    }
+}
+
+/// What `fstat` says that it is; None: nothing.
+fn kind_by_stat(fd: c_int) -> Option<Kind> {
+    let mut stat = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: the kernel writes one `stat`.
+    let result = unsafe { kernel(libc::SYS_fstat, [fd as usize, stat.as_mut_ptr() as usize, 0, 0, 0, 0]) };
+    // SAFETY: all zero is a valid value, and what the kernel writes is too.
+    let mode = unsafe { stat.assume_init() }.st_mode;
+    (result == 0).then_some(match mode & libc::S_IFMT {
+        libc::S_IFIFO => Kind::Pipe,
+        libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK | libc::S_IFLNK => Kind::File,
+        _ => Kind::Other, // character devices, and what has no type: eventfd, timerfd, epoll and their like
+    })
+}
+
+/// An option of a socket that is a number; or the error, as the kernel's result.
+pub(crate) fn socket_option(fd: c_int, name: c_int) -> Result<c_int, isize> {
+    let mut value: c_int = 0;
+    get_option(fd, name, &mut value).map(|()| value)
+}
+
+fn get_option<T>(fd: c_int, name: c_int, value: &mut T) -> Result<(), isize> {
+    let mut size = mem::size_of::<T>() as libc::socklen_t;
+    let level = libc::SOL_SOCKET as usize;
+    let args = [fd as usize, level, name as usize, value as *mut T as usize, &raw mut size as usize, 0];
+    // SAFETY: the kernel writes at most `size` bytes, which `value` has; the options asked for are plain numbers.
+    match unsafe { kernel(libc::SYS_getsockopt, args) } {
+        0 => Ok(()),
+        e => Err(e),
+    }
+}
+
+/// The socket's time-out in nanoseconds; 0: none.
+fn time_out(fd: c_int, interest: Interest) -> u64 {
+    let name = match interest {
+        Interest::Read => libc::SO_RCVTIMEO,
+        Interest::Write => libc::SO_SNDTIMEO,
+    };
+    let mut time = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    match get_option(fd, name, &mut time) {
+        Ok(()) => (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_usec as u64 * 1000),
+        Err(_) => 0,
+    }
+}
+
+/// The file's status flags; negative: the error's number.
+pub(crate) fn status_flags(fd: c_int) -> isize {
+    // SAFETY: the call takes no pointers.
+    unsafe { kernel(libc::SYS_fcntl, [fd as usize, libc::F_GETFL as usize, 0, 0, 0, 0]) }
+}
+
+/// Whether the file is in non-blocking mode. A bad descriptor counts as such: the call itself has said what is wrong.
+pub(crate) fn is_nonblocking(fd: c_int) -> bool {
+    let flags = status_flags(fd);
+    flags < 0 || flags & libc::O_NONBLOCK as isize != 0
+}
+
+/// Whether `poll` reports one of `events`, an error or a hang-up now.
+pub(crate) fn ready(fd: c_int, events: c_short) -> bool {
+    let mut poll = libc::pollfd { fd, events, revents: 0 };
+    // SAFETY: the kernel reads and writes one `pollfd`; without a time-out it does not wait.
+    unsafe { kernel(libc::SYS_poll, [&raw mut poll as usize, 1, 0, 0, 0, 0]) > 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::net::{TcpListener, UdpSocket};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::{UnixDatagram, UnixStream};
+
+    fn about(file: &impl AsRawFd) -> About {
+        About::of(file.as_raw_fd()).expect("a small number")
+    }
+
+    #[test]
+    fn the_kernel_knows_the_kinds() {
+        let (pipe, _writer) = std::io::pipe().unwrap();
+        assert_eq!(about(&pipe).learn(), Kind::Pipe);
+        assert_eq!(about(&TcpListener::bind("127.0.0.1:0").unwrap()).learn(), Kind::Tcp);
+        assert_eq!(about(&UnixStream::pair().unwrap().0).learn(), Kind::Stream);
+        assert_eq!(about(&UnixDatagram::unbound().unwrap()).learn(), Kind::Message);
+        assert_eq!(about(&UdpSocket::bind("127.0.0.1:0").unwrap()).learn(), Kind::Message);
+        assert_eq!(about(&File::open("/dev/null").unwrap()).learn(), Kind::Other);
+        assert_eq!(about(&File::open("/").unwrap()).learn(), Kind::File);
+        assert!(about(&pipe).known_kind() == Some(Kind::Pipe), "kept");
+        let mut nothing = About::of(1 << 20).unwrap();
+        assert_eq!((nothing.learn(), nothing.known_kind()), (Kind::File, None), "not kept");
+        assert!(matches!(nothing.waits(Interest::Read, false), Waits::Closed(e) if e == -(libc::EBADF as isize)));
+    }
+
+    #[test]
+    fn the_mode_is_asked_once() {
+        let (one, _other) = UnixStream::pair().unwrap();
+        let mut about = about(&one);
+        assert!(!about.surely_waits());
+        assert!(matches!(about.waits(Interest::Read, false), Waits::Forever));
+        // Other tests may change modes too; so it may not be known.
+        one.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
+        assert!(!about.surely_waits());
+        assert!(matches!(about.waits(Interest::Read, false), Waits::For(20_000_000..)));
+        assert!(matches!(about.waits(Interest::Write, false), Waits::Forever));
+        one.set_nonblocking(true).unwrap();
+        assert!(matches!(about.waits(Interest::Read, false), Waits::Never));
+    }
+}

@@ -1,0 +1,86 @@
+//! Accepting.
+//!
+//! `accept4` cannot be asked not to wait once. So `poll` says first whether there is a connection, and the call follows
+//! inside a declared blocking call, since somebody else may take the connection in between: a kernel thread is lost to that
+//! race only, and until the next connection.
+
+use crate::kind::{self, is_nonblocking, ready, socket_option, About};
+use crate::next::next;
+use crate::retry::{in_parts, until_done, Step};
+use crate::switch::may_park;
+use crate::sys::{as_libc, kernel};
+use crate::Ours;
+use gort_rt::ffi::blocking;
+use gort_rt::hook::{self, Interest};
+use libc::{c_int, sockaddr, socklen_t};
+
+/// What this file defines.
+pub(crate) static HOOKS: &[Ours] =
+    &[Ours::new(c"accept", accept as *const ()), Ours::new(c"accept4", accept4 as *const ())];
+
+/// `accept4` on a goroutine, with the kernel's convention for errors.
+///
+/// # Safety
+/// As for `accept4`.
+unsafe fn take(fd: c_int, from: *mut sockaddr, from_len: *mut socklen_t, flags: c_int) -> isize {
+    let args = [fd as usize, from as usize, from_len as usize, flags as usize, 0, 0];
+    // SAFETY: the caller's promise.
+    let call = || unsafe { kernel(libc::SYS_accept4, args) };
+    let Some(mut about) = About::of(fd) else { return blocking(call) };
+    if !about.surely_waits() && is_nonblocking(fd) {
+        return call();
+    }
+    let result = until_done(&mut about, Interest::Read, |_| {
+        if ready(fd, libc::POLLIN) {
+            Step::Done(blocking(call))
+        } else if socket_option(fd, libc::SO_ACCEPTCONN) == Ok(1) {
+            Step::Empty
+        } else {
+            Step::Done(call()) // refused
+        }
+    });
+    let result = in_parts(result, 0, || blocking(call));
+    if result >= 0 {
+        hook::opened(result as c_int);
+        kind::made(result as c_int, about.kind()); // a listener's connections are of its own kind
+    }
+    result
+}
+
+/// libc's `accept4`.
+///
+/// # Safety
+/// As for that function.
+#[no_mangle]
+pub unsafe extern "C" fn accept4(fd: c_int, from: *mut sockaddr, from_len: *mut socklen_t, flags: c_int) -> c_int {
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        if may_park() {
+            return as_libc(take(fd, from, from_len, flags)) as c_int;
+        }
+        let next = next!(c"accept4", fn(c_int, *mut sockaddr, *mut socklen_t, c_int) -> c_int);
+        made(next(fd, from, from_len, flags))
+    }
+}
+
+/// libc's `accept`.
+///
+/// # Safety
+/// As for that function.
+#[no_mangle]
+pub unsafe extern "C" fn accept(fd: c_int, from: *mut sockaddr, from_len: *mut socklen_t) -> c_int {
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        if may_park() {
+            return as_libc(take(fd, from, from_len, 0)) as c_int;
+        }
+        made(next!(c"accept", fn(c_int, *mut sockaddr, *mut socklen_t) -> c_int)(fd, from, from_len))
+    }
+}
+
+fn made(fd: c_int) -> c_int {
+    if fd >= 0 {
+        hook::opened(fd);
+    }
+    fd
+}
