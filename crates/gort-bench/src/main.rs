@@ -5,9 +5,10 @@
 //! gort-bench run [--procs N[,N]] [--rounds R] [--peers [LIST]] [--runtimes LIST] [--json] [ROW...]
 //! ```
 //!
-//! `run` measures gort; with `--peers` also the runtimes of the list (all of `go,tokio,may,std` if none is given), with
+//! `run` measures gort; with `--peers` also the runtimes of the list (all of `go,tokio,may,std,bare` if none is given), with
 //! `--runtimes` exactly those of the list. Every measurement is a process of its own, because a runtime starts once per process;
-//! that process is this program again, as `one RUNTIME ROW PROCS`. Defaults: 1 and 2 processors, all rows, 5 rounds.
+//! that process is this program again, as `one RUNTIME ROW PROCS`. The servers of the network rows start their load themselves,
+//! as `load ROW ADDRESS`. Defaults: 1 and 2 processors, all rows, 5 rounds. `bare` has no scheduler: system calls on one thread.
 //!
 //! `--json` prints an object per figure: `{"row":"yield","runtime":"gort","procs":1,"value":20.125,"unit":"ns"}`. In place of value
 //! and unit stands `"na":"why"` where a runtime lacks the row or is not installed, and `"error":"why"` where a child failed. The
@@ -17,19 +18,21 @@
 //! `GORT_BENCH_TIMEOUT` is the patience with one measurement in seconds (120).
 
 mod c;
+mod load;
 mod measure;
 mod peers;
 mod record;
 mod report;
 mod rows;
 mod run;
+mod wire;
 
 use record::{Outcome, Record};
 use rows::{Row, ROWS};
 use std::process::ExitCode;
 
 /// The runtimes that can be asked for; the first is ours.
-const RUNTIMES: [&str; 5] = ["gort", "go", "tokio", "may", "std"];
+const RUNTIMES: [&str; 6] = ["gort", "go", "tokio", "may", "std", "bare"];
 
 /// What `run` was asked to do.
 struct Options {
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         }
         Some("run") => options(&args[1..]).map(|options| run::run(&options)),
         Some("one") => one(&args[1..]).map(|()| true),
+        Some("load") => load::run(&args[1..]).map(|()| true),
         _ => Err("usage: gort-bench list | run [--procs N[,N]] [--rounds R] [--peers [LIST]] \
                   [--runtimes LIST] [--json] [ROW...]"
             .into()),
@@ -67,7 +71,7 @@ fn main() -> ExitCode {
 fn list() {
     for row in ROWS {
         let units: Vec<_> = row.figures.iter().map(|(_, unit)| *unit).collect();
-        println!("{:20}{:10}{}", row.name, units.join("+"), row.about);
+        println!("{:20}{:14}{}", row.name, units.join("+"), row.about);
     }
 }
 
@@ -147,12 +151,14 @@ fn one(args: &[String]) -> Result<(), String> {
     };
     let row = row(name)?;
     let procs: usize = procs.parse().map_err(|e| format!("PROCS: {e}"))?;
+    load::prepare(name)?;
     measure::note_start();
     let measured = match runtime.as_str() {
         "gort" => rows::gort::run(name, procs),
         "tokio" => peers::tokio::run(name, procs),
         "may" => peers::may::run(name, procs),
         "std" => peers::std::run(name, procs),
+        "bare" => peers::bare::run(name, procs),
         _ => return Err(format!("{runtime} does not run in this program")),
     };
     for (i, (figure, unit)) in row.figures.iter().enumerate() {

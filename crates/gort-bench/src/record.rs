@@ -8,11 +8,11 @@ use std::fmt::Write as _;
 /// What became of one measurement.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// A figure in the unit of its row; smaller is better.
+    /// A figure in the unit of its row. Smaller is better, but for rates: `trips/s`, `req/s`, `conn/s`.
     Value {
         /// The figure.
         value: f64,
-        /// Its unit: "ns", "ms" or "bytes".
+        /// Its unit: "ns", "ms", "bytes", "%", or a number per second.
         unit: String,
     },
     /// The runtime has no such row, or is not installed; the text says which.
@@ -26,7 +26,7 @@ pub enum Outcome {
 pub struct Record {
     /// The name of the figure: the row's, or the row's with a suffix when it has more than one.
     pub row: String,
-    /// "gort", "go", "tokio", "may" or "std".
+    /// "gort", "go", "tokio", "may", "std" or "bare".
     pub runtime: String,
     /// How many processors the runtime was given.
     pub procs: usize,

@@ -47,7 +47,7 @@ fn notes(summaries: &[Summary]) -> Vec<String> {
             Outcome::Failed(why) => format!("FAILED {}, procs {}: {why}", s.runtime, s.procs),
         };
         match notes.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, figures)) if figures.last() == Some(&s.figure) => {}
+            Some((_, figures)) if figures.contains(&s.figure) => {}
             Some((_, figures)) => figures.push(s.figure),
             None => notes.push((reason, vec![s.figure])),
         }

@@ -101,16 +101,17 @@ fn median<'a>(unit: &str, outcomes: impl Iterator<Item = &'a Outcome>) -> Outcom
 /// One measurement in a child process; an outcome for each figure of the row.
 fn measure(runtime: &str, row: &Row, procs: usize, go: &Result<String, String>) -> Vec<Outcome> {
     let all = |outcome: Outcome| vec![outcome; row.figures.len()];
+    let this = std::env::current_exe().expect("the path of this program");
     let mut command = match (runtime, go) {
         ("go", Ok(program)) => {
             let mut command = Command::new(program);
             command.args([row.name, &procs.to_string()]);
             command.env("GOMAXPROCS", procs.to_string());
+            command.env("GORT_BENCH_LOAD", this);
             command
         }
         ("go", Err(why)) => return all(Outcome::NotRun(why.clone())),
         _ => {
-            let this = std::env::current_exe().expect("the path of this program");
             let mut command = Command::new(this);
             command.args(["one", runtime, row.name, &procs.to_string()]);
             command

@@ -1,5 +1,7 @@
 //! Every row of gort runs, checks its own result and prints what the table needs. The counts are tiny; no figure is judged.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::{Command, Output};
 
 /// Runs the program with tiny counts.
@@ -39,18 +41,26 @@ fn check(line: &str, row: &str, runtime: &str, procs: &str, unit: &str) {
     assert!(value.is_finite() && (value >= 0.0 || row == "callback_first"), "{line}");
 }
 
+/// The names and units of a row's figures.
+fn figures(row: &str) -> Vec<(&str, &str)> {
+    match row {
+        "skynet_1m" | "sleep_1ms_100k" => vec![(row, "ms")],
+        "parked_1m" => vec![(row, "ns"), ("parked_1m_bytes", "bytes")],
+        "tcp_echo_100" => vec![(row, "trips/s"), ("tcp_echo_100_cpu", "ns")],
+        "tcp_echo_10k" => vec![(row, "trips/s"), ("tcp_echo_10k_cpu", "ns")],
+        "http_plain" => vec![(row, "req/s"), ("http_plain_cpu", "ns")],
+        "conn_churn" => vec![(row, "conn/s"), ("conn_churn_cpu", "ns")],
+        "idle_10k" => vec![(row, "bytes"), ("idle_10k_cpu", "%"), ("idle_10k_switches", "/s")],
+        _ => vec![(row, "ns")],
+    }
+}
+
 /// Checks all lines of one row.
 fn check_row(lines: &[String], row: &str, runtime: &str, procs: &str) {
-    let unit = match row {
-        "skynet_1m" | "sleep_1ms_100k" => "ms",
-        _ => "ns",
-    };
-    check(&lines[0], row, runtime, procs, unit);
-    if row == "parked_1m" {
-        check(&lines[1], "parked_1m_bytes", runtime, procs, "bytes");
-        assert_eq!(lines.len(), 2);
-    } else {
-        assert_eq!(lines.len(), 1);
+    let figures = figures(row);
+    assert_eq!(lines.len(), figures.len(), "{lines:?}");
+    for (line, (figure, unit)) in lines.iter().zip(figures) {
+        check(line, figure, runtime, procs, unit);
     }
 }
 
@@ -61,6 +71,47 @@ fn every_row_of_gort_runs_on_one_and_two_processors() {
             check_row(&lines(&["one", "gort", &row, procs]), &row, "gort", procs);
         }
     }
+}
+
+#[test]
+fn the_peers_serve_and_are_served_the_same_load() {
+    for row in ["tcp_rtt", "tcp_echo_100", "tcp_echo_10k", "http_plain", "conn_churn", "idle_10k"] {
+        for peer in ["tokio", "std"] {
+            check_row(&lines(&["one", peer, row, "1"]), row, peer, "1");
+        }
+    }
+    check_row(&lines(&["one", "bare", "tcp_rtt", "1"]), "tcp_rtt", "bare", "1");
+}
+
+#[test]
+fn a_load_without_a_server_says_so() {
+    // Nothing listens on port 1.
+    let output = bench(&["load", "tcp_echo_100", "127.0.0.1:1"]);
+    assert_eq!(output.status.code(), Some(2));
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(complaint.contains("load of tcp_echo_100"), "{complaint}");
+}
+
+#[test]
+fn a_server_that_answers_wrongly_is_found_out() {
+    // It sends back nothing but zeros, as many as it gets; and for HTTP the same.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let server = std::thread::spawn(move || {
+        for _ in 0..3 {
+            let (mut stream, _) = listener.accept().expect("accept");
+            let mut buffer = [0; 256];
+            let count = stream.read(&mut buffer).expect("a request");
+            stream.write_all(&vec![0; count]).expect("an answer");
+        }
+    });
+    for row in ["tcp_echo_100", "http_plain", "conn_churn"] {
+        let output = bench(&["load", row, &address]);
+        assert_eq!(output.status.code(), Some(2), "{row}");
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(complaint.contains("wrong"), "{row}: {complaint}");
+    }
+    server.join().expect("the server ends");
 }
 
 #[test]
@@ -88,6 +139,9 @@ fn wrong_arguments_are_refused() {
         &["run", "--peers=java"],
         &["run", "--fast"],
         &["one", "gort"],
+        &["load", "tcp_echo_100"],
+        &["load", "tcp_echo_100", "nowhere"],
+        &["load", "yield", "127.0.0.1:1"],
         &[],
     ] {
         assert_eq!(bench(args).status.code(), Some(2), "{args:?}");

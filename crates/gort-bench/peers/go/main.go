@@ -1,11 +1,13 @@
 // The rows of gort-bench in Go: ROW PROCS on the command line, the figures as lines of JSON on standard output.
 //
 // The workloads are those of src/rows, in Go's idiom: goroutines, channels, WaitGroup, and cgo for the rows about C, whose loops
-// are the same C source. GORT_BENCH_SCALE scales counts and times as it does there. A wrong result panics.
+// are the same C source. The rows about sockets start their load, the program that GORT_BENCH_LOAD names. GORT_BENCH_SCALE scales
+// counts and times as it does there. A wrong result panics.
 package main
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"runtime"
 	"strconv"
@@ -83,6 +85,10 @@ func main() {
 		check(err == nil && scale > 0 && scale <= 1, "GORT_BENCH_SCALE is above 0 and at most 1")
 	}
 	one := func(unit string, value float64) []figure { return []figure{{row, unit, value}} }
+	served := func(unit string, connections int, serve func(net.Conn)) []figure {
+		rate, cpu := server(row, connections, serve, nil)
+		return []figure{{row, unit, rate}, {row + "_cpu", "ns", cpu}}
+	}
 	var figures []figure
 	switch row {
 	case "yield":
@@ -112,6 +118,19 @@ func main() {
 	case "call_c", "call_c_blocking":
 		// Every cgo call is one that may block.
 		figures = one("ns", callC())
+	case "tcp_rtt":
+		figures = one("ns", roundTrip())
+	case "tcp_echo_100":
+		figures = served("trips/s", scaled(100), echo)
+	case "tcp_echo_10k":
+		figures = served("trips/s", scaled(10_000), echo)
+	case "http_plain":
+		figures = served("req/s", scaled(100), http)
+	case "conn_churn":
+		figures = served("conn/s", 100, answerOnce)
+	case "idle_10k":
+		held, cpu, switches := idle(row)
+		figures = []figure{{row, "bytes", held}, {row + "_cpu", "%", cpu}, {row + "_switches", "/s", switches}}
 	default:
 		fmt.Fprintln(os.Stderr, "no such row:", row)
 		os.Exit(2)

@@ -4,7 +4,7 @@
 use super::use_cpus;
 use crate::c;
 use crate::rows::threads::{StdRendezvous, StdUnbounded};
-use crate::rows::{ffi, threads_row, Measured, Threads};
+use crate::rows::{ffi, net, threads_row, Measured, Threads};
 use std::hint::black_box;
 use std::sync::Mutex;
 use std::thread;
@@ -56,6 +56,9 @@ extern "C" fn plain(x: i64) -> i64 {
 /// Runs one row.
 pub fn run(row: &str, procs: usize) -> Measured {
     use_cpus(procs);
+    if let Some(measured) = net::net_row::<Std>(row) {
+        return measured;
+    }
     match row {
         "callback_bound" => Ok(vec![ffi::callback_bound(plain)]),
         "call_c" => Ok(vec![ffi::calls(c::add)]),

@@ -1,6 +1,8 @@
 //! Tasks of tokio's multi-thread scheduler: the workloads of `rows` again, as async functions with tokio's own channels and locks.
 //! A channel of one slot stands for the rendezvous, which tokio does not have.
 
+mod net;
+
 use crate::measure::{held_since_start, per_op, scaled};
 use crate::rows::contend::{LOCKERS, LOCKS_EACH, SLEEPERS};
 use crate::rows::parked::PARKED;
@@ -18,7 +20,10 @@ use tokio::task::yield_now;
 
 /// Runs one row with `procs` workers.
 pub fn run(row: &str, procs: usize) -> Measured {
-    let rt = Builder::new_multi_thread().worker_threads(procs).enable_time().build().expect("the runtime starts");
+    let rt = Builder::new_multi_thread().worker_threads(procs).enable_all().build().expect("the runtime starts");
+    if let Some(measured) = net::net_row(&rt, row) {
+        return measured;
+    }
     let repeated = match row {
         "yield" => {
             if procs == 1 {

@@ -1,7 +1,7 @@
 //! gort itself: goroutines under std's names, with std's own channels and locks, which park them.
 
 use super::threads::{StdRendezvous, StdUnbounded};
-use super::{ffi, threads_row, Measured, Threads};
+use super::{ffi, net, threads_row, Measured, Threads};
 use crate::c;
 use gort::thread;
 use std::hint::black_box;
@@ -56,6 +56,9 @@ extern "C" fn enter(x: i64) -> i64 {
 /// If the runtime does not start or the row's result is wrong.
 pub fn run(row: &str, procs: usize) -> Measured {
     gort::Config::new().procs(procs).start().expect("the runtime starts");
+    if let Some(measured) = net::net_row::<Gort>(row) {
+        return measured;
+    }
     let on_goroutine = |f: fn() -> f64| Ok(vec![Gort::join(Gort::spawn(f))]);
     match row {
         "callback_bound" => Ok(vec![ffi::callback_bound(enter)]),

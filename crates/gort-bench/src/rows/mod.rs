@@ -2,11 +2,12 @@
 //!
 //! A workload here is generic over [`Threads`], which gort, std and may implement; each gets its own monomorphised copy, so the
 //! comparison is of the same source. Runtimes of another shape (tokio's tasks, Go) repeat the workloads in their own idiom under
-//! `peers`. All counts pass through [`crate::measure::scaled`], and every workload checks its own result and panics if it is wrong.
+//! `peers`; so do the servers of [`net`], for which may is left out: std's sockets would block its workers. All counts pass through [`crate::measure::scaled`], and every workload checks its own result and panics if it is wrong.
 
 pub mod contend;
 pub mod ffi;
 pub mod gort;
+pub mod net;
 pub mod parked;
 pub mod spawn;
 pub mod switch;
@@ -50,6 +51,32 @@ pub const ROWS: &[Row] = &[
     row!("callback_first", "ns", "first entry and exit of a fresh C thread, less the bare thread"),
     row!("call_c", "ns", "a goroutine calls a C function"),
     row!("call_c_blocking", "ns", "the same, declared as blocking"),
+    row!("tcp_rtt", "ns", "two goroutines exchange 64 bytes over one connection; per round trip"),
+    Row {
+        name: "tcp_echo_100",
+        figures: &[("tcp_echo_100", "trips/s"), ("tcp_echo_100_cpu", "ns")],
+        about: "64 bytes there and back, a goroutine for each of 100 connections; also the server's CPU time per trip",
+    },
+    Row {
+        name: "tcp_echo_10k",
+        figures: &[("tcp_echo_10k", "trips/s"), ("tcp_echo_10k_cpu", "ns")],
+        about: "the same with 10,000 connections",
+    },
+    Row {
+        name: "http_plain",
+        figures: &[("http_plain", "req/s"), ("http_plain_cpu", "ns")],
+        about: "HTTP/1.1 with keep-alive, a body of 13 bytes, 100 connections; load by wrk where installed",
+    },
+    Row {
+        name: "conn_churn",
+        figures: &[("conn_churn", "conn/s"), ("conn_churn_cpu", "ns")],
+        about: "connect, one round trip, close; 64 at a time",
+    },
+    Row {
+        name: "idle_10k",
+        figures: &[("idle_10k", "bytes"), ("idle_10k_cpu", "%"), ("idle_10k_switches", "/s")],
+        about: "10,000 idle connections: the server's memory for each, CPU time, voluntary context switches",
+    },
 ];
 
 /// The figures of one row in the order of [`Row::figures`], or why the runtime has none.
