@@ -29,9 +29,6 @@ const TICK: Duration = Duration::from_millis(1);
 /// error: a program whose processors are all held would stand still.
 const PACE_KEPT: f64 = 0.1;
 
-/// How long to wait for the kernel threads to go away again.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 /// Runs the act.
 pub fn run() -> Act {
     let what = format!("{} goroutines blocked in C for {:.1} s", commas(BLOCKED), NAP.as_secs_f64());
@@ -54,7 +51,7 @@ pub fn run() -> Act {
     });
     act.took(start.elapsed());
     let ticks = metronome.stop();
-    let threads_after = settle(threads_before);
+    let threads_after = process::settle(threads_before);
 
     act.check("goroutines that slept and returned", returned, BLOCKED);
     act.check("callers still in C", pump::napping(), 0);
@@ -100,18 +97,6 @@ impl Peak {
     fn look(&mut self) {
         self.calls = self.calls.max(pump::napping());
         self.threads = self.threads.max(process::kernel_threads());
-    }
-}
-
-/// Waits a while for the number of kernel threads to come down to `target`, and returns what it is then.
-fn settle(target: u64) -> u64 {
-    let start = Instant::now();
-    loop {
-        let threads = process::kernel_threads();
-        if threads <= target || start.elapsed() > PATIENCE {
-            return threads;
-        }
-        sleep(TICK);
     }
 }
 

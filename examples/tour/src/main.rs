@@ -1,4 +1,4 @@
-//! A tour of gort in four acts.
+//! A tour of gort in five acts.
 //!
 //! ```text
 //! cargo run --release            # digests the files of this repository in act (b)
@@ -11,6 +11,7 @@
 mod blocking;
 mod clib;
 mod digest;
+mod echo;
 mod process;
 mod pump;
 mod report;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     report.show(digest::run(&directory));
     report.show(clib::run());
     report.show(blocking::run());
+    report.show(echo::run());
     report.end()
 }
 

@@ -16,6 +16,9 @@ pub trait Threads {
     /// Waits for its end. An error is the thread's panic.
     fn join(handle: Self::Handle) -> Result<()>;
 
+    /// Whether it has ended.
+    fn is_finished(handle: &Self::Handle) -> bool;
+
     /// Waits for the end of all, and counts those that ended without a panic.
     fn join_all(handles: Vec<Self::Handle>) -> usize {
         handles.into_iter().map(Self::join).filter(Result::is_ok).count()
@@ -38,6 +41,10 @@ impl Threads for Goroutines {
     fn join(handle: Self::Handle) -> Result<()> {
         handle.join()
     }
+
+    fn is_finished(handle: &Self::Handle) -> bool {
+        handle.is_finished()
+    }
 }
 
 impl Threads for StdThreads {
@@ -49,5 +56,9 @@ impl Threads for StdThreads {
 
     fn join(handle: Self::Handle) -> Result<()> {
         handle.join()
+    }
+
+    fn is_finished(handle: &Self::Handle) -> bool {
+        handle.is_finished()
     }
 }
