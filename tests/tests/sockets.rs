@@ -194,6 +194,44 @@ fn a_time_out_set_through_a_clone() {
     });
 }
 
+/// A listener's time-out is its connections' too, and nothing that is learnt of one is believed of the other wrongly.
+#[test]
+fn accepted_connections_have_a_mode_and_a_time_out() {
+    on_goroutine(|| {
+        let (listener, address) = listener();
+        let mut byte = [0];
+        let connect = || std::thread::spawn(move || TcpStream::connect(address).unwrap());
+        // The listener has waited, so its mode is known when the next connection comes.
+        let accept = || {
+            let connecting = connect();
+            let (server, _) = listener.accept().unwrap();
+            (server, connecting.join().unwrap())
+        };
+        for _ in 0..3 {
+            let (mut server, mut client) = accept();
+            let reader = thread::spawn(move || {
+                let mut byte = [0];
+                server.read(&mut byte).map(|n| (n, byte[0]))
+            });
+            (0..10).for_each(|_| thread::yield_now());
+            client.write_all(b"x").unwrap();
+            assert_eq!(reader.join().unwrap().unwrap(), (1, b'x'), "it waits");
+        }
+        let time = libc::timeval { tv_sec: 0, tv_usec: 20_000 };
+        let size = size_of_val(&time) as libc::socklen_t;
+        // SAFETY: a live descriptor and a live value of the size given.
+        let set = unsafe {
+            libc::setsockopt(listener.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVTIMEO, (&raw const time).cast(), size)
+        };
+        assert_eq!(set, 0);
+        for _ in 0..2 {
+            let _client = connect().join().unwrap(); // before `accept`, which has a time-out now
+            let (mut server, _) = listener.accept().unwrap();
+            assert_eq!(server.read(&mut byte).unwrap_err().kind(), ErrorKind::WouldBlock, "it inherits the time-out");
+        }
+    });
+}
+
 #[test]
 fn the_users_own_non_blocking_mode() {
     everywhere(|| {

@@ -180,6 +180,16 @@ impl About {
         epoch != 0 && self.bits >> EPOCH == epoch >> EPOCH && self.known_kind().is_some_and(Kind::is_socket)
     }
 
+    /// Notes what is known of a connection that this listener has just given: it has its kind and its time-outs, and is in
+    /// blocking mode unless it was asked for otherwise.
+    pub(crate) fn has_given(&mut self, fd: c_int, blocking: bool) {
+        let kind = self.kind();
+        if let Some(descriptor) = hook::descriptor(fd) {
+            let (stamp, _) = descriptor.facts();
+            descriptor.set_facts(stamp, if blocking && self.surely_waits() { self.bits } else { kind as u32 });
+        }
+    }
+
     /// Whether, and how long, a call waits that found nothing to do; `in_vain`: although it was woken for that.
     pub(crate) fn waits(&mut self, interest: Interest, in_vain: bool) -> Waits {
         if !self.kind().is_socket() {

@@ -4,7 +4,7 @@
 //! inside a declared blocking call, since somebody else may take the connection in between: a kernel thread is lost to that
 //! race only, and until the next connection.
 
-use crate::kind::{self, is_nonblocking, ready, socket_option, About};
+use crate::kind::{is_nonblocking, ready, socket_option, About};
 use crate::next::next;
 use crate::retry::{in_parts, until_done, Step};
 use crate::switch::may_park;
@@ -42,7 +42,7 @@ unsafe fn take(fd: c_int, from: *mut sockaddr, from_len: *mut socklen_t, flags: 
     let result = in_parts(result, 0, || blocking(call));
     if result >= 0 {
         hook::opened(result as c_int);
-        kind::made(result as c_int, about.kind()); // a listener's connections are of its own kind
+        about.has_given(result as c_int, flags & libc::SOCK_NONBLOCK == 0);
     }
     result
 }
