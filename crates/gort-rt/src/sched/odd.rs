@@ -27,6 +27,11 @@ pub(crate) fn get(slot_bytes: usize) -> Option<*const G> {
     depot(slot_bytes).get_shared()
 }
 
+/// The same, of the smallest slot that is larger.
+pub(crate) fn get_larger(slot_bytes: usize) -> Option<*const G> {
+    DEPOTS[slot_bytes.trailing_zeros() as usize + 1..].iter().find_map(Depot::get_shared)
+}
+
 /// Keeps a dead goroutine.
 ///
 /// # Safety

@@ -16,7 +16,7 @@ use crate::sched::revoke::{enter, leave};
 use crate::sched::switch;
 use crate::sched::task::{self, Task, Unborn};
 use crate::sched::wake;
-use crate::stack;
+use crate::stack::{self, Slot};
 use crate::start;
 use crate::thread::Inner;
 use crate::tls;
@@ -109,7 +109,7 @@ where
 /// # Safety
 /// The task is the caller's and unborn.
 unsafe fn embody_now(s: &Sched, task: *const Task, usable: usize) -> Result<*const G, Error> {
-    match create(usable) {
+    match create_odd(usable) {
         Ok(g) => {
             // SAFETY: both are ours, and without a P the block goes to the depot.
             unsafe {
@@ -274,17 +274,40 @@ pub(crate) fn slot_size(usable: usize) -> usize {
     usable.saturating_add(overhead)
 }
 
-/// A new stack with an identity and a G at its top.
-fn create(usable: usize) -> Result<*const G, Error> {
-    while let Some(g) = odd::get(stack::slot_bytes(slot_size(usable))?) {
+/// A stack of a size of its own, with an identity and a G: new, or of a dead goroutine. A larger one than was asked for where
+/// there is no guard for another.
+fn create_odd(usable: usize) -> Result<*const G, Error> {
+    create(usable).or_else(|e| {
+        let size = slot_size(usable);
+        let bytes = stack::slot_bytes(size)?;
+        reborn(|| odd::get_larger(bytes)).map_or_else(|| build(stack::alloc_larger(size).ok_or(e)?), Ok)
+    })
+}
+
+/// The first of the dead goroutines from `get` that can begin anew.
+fn reborn(get: impl Fn() -> Option<*const G>) -> Option<*const G> {
+    while let Some(g) = get() {
         // SAFETY: the goroutine is dead and ours; nobody runs on its block.
         if unsafe { identity::reset((*g).tp.get()) } {
-            return Ok(g);
+            return Some(g);
         }
         gfree::go_cold(g); // as in `reincarnate`
     }
+    None
+}
+
+/// A stack with an identity and a G at its top: of a dead goroutine with a size of its own, or new.
+fn create(usable: usize) -> Result<*const G, Error> {
+    let bytes = stack::slot_bytes(slot_size(usable))?;
+    if let Some(g) = reborn(|| odd::get(bytes)) {
+        return Ok(g);
+    }
+    build(stack::alloc(slot_size(usable))?)
+}
+
+/// Makes an identity and a G at the top of a stack.
+fn build(slot: Slot) -> Result<*const G, Error> {
     let layout = identity::layout();
-    let slot = stack::alloc(slot_size(usable))?;
     // SAFETY: the slot is ours, zero, and large enough for what is put at its top, see `slot_size`.
     unsafe {
         let hi = slot.hi.sub(64 * (slot.index % COLOURS) as usize);

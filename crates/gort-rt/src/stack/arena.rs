@@ -126,6 +126,19 @@ impl Arena {
         Ok(slot)
     }
 
+    /// See [`super::alloc_larger`].
+    pub(super) fn alloc_larger(&'static self, usable: usize) -> Option<Slot> {
+        let shift = shift_for(usable).ok()?;
+        (shift + 1..=MAX_SHIFT).find_map(|shift| {
+            let slot = self.take_free(shift)?;
+            if slot.side.tp.load(Relaxed) == UNGUARDED {
+                self.put(shift, slot.side);
+                return None;
+            }
+            Some(slot)
+        })
+    }
+
     /// The slot has its guard, and is about to be handed out for the first time.
     fn guarded(&self, slot: &Slot) {
         slot.side.tp.store(BARE, Relaxed);
@@ -207,17 +220,10 @@ impl Arena {
 
     /// A slot of a class: the one freed last, or a fresh one.
     fn take(&'static self, shift: u32) -> Result<Slot, AllocError> {
-        let mut supply = self.class(shift).lock();
-        if let Some(side) = supply.free {
-            // SAFETY: `next` is null or a record that `put` stored, and records are never unmapped.
-            supply.free = unsafe { side.next.load(Relaxed).as_ref() };
-            drop(supply);
-            // SAFETY: every slot that was handed out has its chunk noted, and chunks are never unmapped.
-            let chunk = unsafe { &*side.chunk.load(Relaxed) };
-            // SAFETY: both point into the array of side records of that chunk.
-            let n = unsafe { (side as *const Side).offset_from(chunk.sides) };
-            return Ok(chunk.slot(n as u32));
+        if let Some(slot) = self.take_free(shift) {
+            return Ok(slot);
         }
+        let mut supply = self.class(shift).lock();
         let chunk = match supply.fresh {
             Some(chunk) if chunk.used.load(Relaxed) < chunk.count => chunk,
             _ => {
@@ -238,6 +244,20 @@ impl Arena {
         chunk.used.store(n + 1, Release);
         drop(supply);
         Ok(slot)
+    }
+
+    /// The slot of a class that was freed last.
+    fn take_free(&self, shift: u32) -> Option<Slot> {
+        let mut supply = self.class(shift).lock();
+        let side = supply.free?;
+        // SAFETY: `next` is null or a record that `put` stored, and records are never unmapped.
+        supply.free = unsafe { side.next.load(Relaxed).as_ref() };
+        drop(supply);
+        // SAFETY: every slot that was handed out has its chunk noted, and chunks are never unmapped.
+        let chunk = unsafe { &*side.chunk.load(Relaxed) };
+        // SAFETY: both point into the array of side records of that chunk.
+        let n = unsafe { (side as *const Side).offset_from(chunk.sides) };
+        Some(chunk.slot(n as u32))
     }
 
     /// Puts a slot at the head of its class's free list.

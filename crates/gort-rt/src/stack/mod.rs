@@ -110,6 +110,11 @@ pub(crate) fn slot_bytes(usable: usize) -> Result<usize, AllocError> {
     arena::slot_bytes(usable)
 }
 
+/// A free stack that is larger than one of `usable` bytes would be and has its guard already: for when no guard is to be had.
+pub(crate) fn alloc_larger(usable: usize) -> Option<Slot> {
+    ARENA.alloc_larger(usable)
+}
+
 /// Makes sure of `stacks` stacks of `usable` bytes in all, those that exist included, of a size that is only ever asked for
 /// within what was ensured. Returns how many there are, which may be more.
 ///
