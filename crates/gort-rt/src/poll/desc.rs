@@ -4,9 +4,9 @@ use super::{Interest, Waited};
 use crate::os::epoll::Readiness;
 use crate::sched::g::{Claim, Ticket};
 use crate::sched::global::Batch;
+use crate::sync::list::{Links, List, Listed};
 use crate::sync::rawmutex::RawMutex;
 use core::cell::Cell;
-use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// All zero is a number of which nothing is known.
@@ -31,45 +31,33 @@ pub(super) struct Desc {
 
 /// Under the lock.
 pub(super) struct State {
-    queues: [Queue; 2],
+    queues: [List<Node>; 2],
     /// The file is in the epoll set under the present generation.
     pub(super) registered: bool,
     /// sysmon's tick when the oldest wait may have begun; 0 once sysmon has seen to it that an event would be reported.
     pub(super) since: u32,
 }
 
-struct Queue {
-    first: *const Node,
-    last: *const Node,
-}
-
-// SAFETY: nodes are touched under the lock, and live while they are linked.
-unsafe impl Send for State {}
-
 /// A waiting goroutine in one queue. Belongs to an `Attempt`, which outlives the wait.
 pub(super) struct Node {
-    next: Cell<*const Node>,
-    prev: Cell<*const Node>,
+    pub(super) links: Links<Node>,
     /// Written by the owner before it links the node.
     ticket: Cell<Option<Ticket>>,
     /// One event is for one of these, and for all others.
     exclusive: Cell<bool>,
-    /// False once somebody has taken the node out; changes under the lock.
-    pub(super) linked: Cell<bool>,
     /// How the wait ended, for the owner; written before the node's ticket is claimed.
     pub(super) outcome: Cell<Option<Waited>>,
 }
 
 impl Node {
     pub(super) const fn new() -> Node {
-        Node {
-            next: Cell::new(ptr::null()),
-            prev: Cell::new(ptr::null()),
-            ticket: Cell::new(None),
-            exclusive: Cell::new(false),
-            linked: Cell::new(false),
-            outcome: Cell::new(None),
-        }
+        Node { links: Links::new(), ticket: Cell::new(None), exclusive: Cell::new(false), outcome: Cell::new(None) }
+    }
+}
+
+impl Listed for Node {
+    fn links(&self) -> &Links<Node> {
+        &self.links
     }
 }
 
@@ -130,19 +118,33 @@ impl Desc {
     }
 
     /// Links a node for a wait. Under the lock.
-    pub(super) fn push(&self, state: &mut State, interest: Interest, node: &Node, ticket: Ticket, exclusive: bool) {
+    ///
+    /// # Safety
+    /// It is in no queue, and stays where it is until it has been taken out.
+    pub(super) unsafe fn push(
+        &self,
+        state: &mut State,
+        interest: Interest,
+        node: &Node,
+        ticket: Ticket,
+        exclusive: bool,
+    ) {
         node.ticket.set(Some(ticket));
         node.exclusive.set(exclusive);
-        node.linked.set(true);
         node.outcome.set(None);
-        state.queues[interest as usize].push(node);
+        // SAFETY: the caller's promise.
+        unsafe { state.queues[interest as usize].push(node) };
         self.queued.store(self.queued.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         self.used.store(true, Ordering::Relaxed);
     }
 
-    /// Takes a linked node out. Under the lock.
-    pub(super) fn remove(&self, state: &mut State, interest: Interest, node: &Node) {
-        state.queues[interest as usize].remove(node);
+    /// Takes a node out. Under the lock.
+    ///
+    /// # Safety
+    /// It is in this queue.
+    pub(super) unsafe fn remove(&self, state: &mut State, interest: Interest, node: &Node) {
+        // SAFETY: the caller's promise.
+        unsafe { state.queues[interest as usize].remove(node) };
         self.queued.store(self.queued.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
     }
 
@@ -162,16 +164,17 @@ impl Desc {
     /// Ends waits in one queue: those of all that share, and of the first that does not, or of `all`. Under the lock.
     pub(super) fn wake(&self, state: &mut State, interest: Interest, all: bool, outcome: Waited, runnable: &mut Batch) {
         let mut one = false;
-        let mut at = state.queues[interest as usize].first;
+        let mut at = state.queues[interest as usize].first();
         // SAFETY: linked nodes live, and `next` is read before the node is taken out and its goroutine may go on.
         while let Some(node) = unsafe { at.as_ref() } {
-            at = node.next.get();
+            at = List::after(node);
             if one && node.exclusive.get() && !all {
                 continue;
             }
             let exclusive = node.exclusive.get();
             let ticket = node.ticket.get().expect("a linked node has a ticket");
-            self.remove(state, interest, node);
+            // SAFETY: it was found there.
+            unsafe { self.remove(state, interest, node) };
             node.outcome.set(Some(outcome));
             // From the claim on the node is its owner's again.
             match ticket.claim(false) {
@@ -195,35 +198,5 @@ impl Desc {
             self.change(interest);
             self.wake(state, interest, true, outcome, runnable);
         }
-    }
-}
-
-impl Queue {
-    fn push(&mut self, node: &Node) {
-        node.next.set(ptr::null());
-        node.prev.set(self.last);
-        if self.last.is_null() {
-            self.first = node;
-        } else {
-            // SAFETY: linked nodes live.
-            unsafe { (*self.last).next.set(node) };
-        }
-        self.last = node;
-    }
-
-    fn remove(&mut self, node: &Node) {
-        let (prev, next) = (node.prev.get(), node.next.get());
-        // SAFETY: neighbours of a linked node are linked, so they live.
-        unsafe {
-            match prev.as_ref() {
-                Some(prev) => prev.next.set(next),
-                None => self.first = next,
-            }
-            match next.as_ref() {
-                Some(next) => next.prev.set(prev),
-                None => self.last = prev,
-            }
-        }
-        node.linked.set(false);
     }
 }

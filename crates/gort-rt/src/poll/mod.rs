@@ -180,7 +180,8 @@ impl Attempt {
         if !desc.has_waiters() || state.since == 0 {
             state.since = events::tick();
         }
-        desc.push(&mut state, self.interest, &self.node, ticket, exclusive);
+        // SAFETY: `wait_on` takes it out before it returns, and holds the attempt until then.
+        unsafe { desc.push(&mut state, self.interest, &self.node, ticket, exclusive) };
         Ok(())
     }
 
@@ -188,8 +189,9 @@ impl Attempt {
     fn unqueue(&mut self) -> Option<Waited> {
         let desc = self.of.desc;
         let mut state = desc.state.lock();
-        if self.node.linked.get() {
-            desc.remove(&mut state, self.interest, &self.node);
+        if self.node.links.is_linked() {
+            // SAFETY: `queue` has put it there.
+            unsafe { desc.remove(&mut state, self.interest, &self.node) };
         }
         self.node.outcome.take()
     }

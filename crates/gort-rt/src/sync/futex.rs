@@ -37,11 +37,10 @@ use crate::arch;
 use crate::sched::g::{Claim, Ticket, G};
 use crate::sched::global::Batch;
 use crate::sched::{self, wake};
+use crate::sync::list::{Links, List, Listed};
 use crate::sync::rawmutex::{RawMutex, RawMutexGuard};
 use crate::time;
-use core::cell::Cell;
 use core::ops::{Deref, DerefMut};
-use core::ptr;
 use core::sync::atomic::{compiler_fence, fence, AtomicU32, Ordering};
 use sentry::Note;
 
@@ -50,25 +49,24 @@ const BUCKETS: usize = 1 << 16;
 
 /// A waiting goroutine; lies on its stack until the wait is over.
 struct Node {
-    next: Cell<*const Node>,
-    prev: Cell<*const Node>,
+    links: Links<Node>,
     word: usize,
     bits: u32,
-    /// False once somebody has taken the node out; changes under the bucket's lock.
-    linked: Cell<bool>,
     ticket: Ticket,
+}
+
+impl Listed for Node {
+    fn links(&self) -> &Links<Node> {
+        &self.links
+    }
 }
 
 /// What a bucket's lock guards.
 struct Queue {
-    first: *const Node,
-    last: *const Node,
+    waiters: List<Node>,
     /// See [`sentry`].
-    notes: *const Note,
+    notes: List<Note>,
 }
-
-// SAFETY: nodes and notes are touched under the bucket's lock, and live while they are linked.
-unsafe impl Send for Queue {}
 
 #[repr(align(64))]
 struct Bucket {
@@ -111,15 +109,16 @@ impl Bucket {
     fn take(&self, queue: &mut Queue, n: u32, wanted: impl Fn(&Node) -> bool, runnable: &mut Batch) -> u32 {
         let mut woken = 0;
         let mut taken = 0;
-        let mut at = queue.first;
+        let mut at = queue.waiters.first();
         // SAFETY: linked nodes live, and `next` is read before the node is taken out and its goroutine may go on.
         while let Some(node) = unsafe { at.as_ref() } {
-            at = node.next.get();
+            at = List::after(node);
             if !wanted(node) {
                 continue;
             }
             let ticket = node.ticket;
-            queue.remove(node);
+            // SAFETY: it was found in this list.
+            unsafe { queue.waiters.remove(node) };
             taken += 1;
             match ticket.claim(false) {
                 Claim::Lost => continue, // its timer was first
@@ -197,42 +196,13 @@ impl Drop for Locked<'_> {
     }
 }
 
-impl Queue {
-    fn push(&mut self, node: &Node) {
-        node.prev.set(self.last);
-        if self.last.is_null() {
-            self.first = node;
-        } else {
-            // SAFETY: linked nodes live.
-            unsafe { (*self.last).next.set(node) };
-        }
-        self.last = node;
-    }
-
-    fn remove(&mut self, node: &Node) {
-        let (prev, next) = (node.prev.get(), node.next.get());
-        // SAFETY: neighbours of a linked node are linked, so they live.
-        unsafe {
-            match prev.as_ref() {
-                Some(prev) => prev.next.set(next),
-                None => self.first = next,
-            }
-            match next.as_ref() {
-                Some(next) => next.prev.set(prev),
-                None => self.last = prev,
-            }
-        }
-        node.linked.set(false);
-    }
-}
-
 static TABLE: [Bucket; BUCKETS] = [const {
     Bucket {
         waiters: AtomicU32::new(0),
         missed: AtomicU32::new(0),
         kernel: AtomicU32::new(0),
         turns: AtomicU32::new(0),
-        queue: RawMutex::new(Queue { first: ptr::null(), last: ptr::null(), notes: ptr::null() }),
+        queue: RawMutex::new(Queue { waiters: List::new(), notes: List::new() }),
     }
 }; BUCKETS];
 
@@ -299,22 +269,17 @@ fn wait_or<R>(
         return Err(other);
     }
     let ticket = g.arm();
-    let node = Node {
-        next: Cell::new(ptr::null()),
-        prev: Cell::new(ptr::null()),
-        word: key,
-        bits,
-        linked: Cell::new(true),
-        ticket,
-    };
-    queue.push(&node);
+    let node = Node { links: Links::new(), word: key, bits, ticket };
+    // SAFETY: it is new, and stays here until the wait is over: then somebody has taken it out, or we do.
+    unsafe { queue.waiters.push(&node) };
     drop(queue);
     if !last() {
         let mut queue = bucket.lock();
-        if !node.linked.get() {
+        if !node.links.is_linked() {
             return Ok(Wait::Woken); // claimed, by a waker who found us on our feet
         }
-        queue.remove(&node);
+        // SAFETY: it is in this bucket's list.
+        unsafe { queue.waiters.remove(&node) };
         bucket.count_out(1);
         g.disarm(); // nobody claims but wakers that hold the lock: there is no timer yet
         return Ok(Wait::Changed);
@@ -328,8 +293,9 @@ fn wait_or<R>(
         return Ok(Wait::Woken);
     }
     let mut queue = bucket.lock();
-    if node.linked.get() {
-        queue.remove(&node);
+    if node.links.is_linked() {
+        // SAFETY: it is in this bucket's list.
+        unsafe { queue.waiters.remove(&node) };
         bucket.count_out(1);
     }
     Ok(Wait::TimedOut)

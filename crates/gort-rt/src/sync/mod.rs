@@ -2,4 +2,5 @@
 
 pub(crate) mod event;
 pub(crate) mod futex;
+pub(crate) mod list;
 pub(crate) mod rawmutex;

@@ -38,8 +38,8 @@
 use super::{bucket, run, wait_or, Bucket, Queue, Wait};
 use crate::sched::g::G;
 use crate::sched::global::Batch;
+use crate::sync::list::{Links, List, Listed};
 use core::cell::Cell;
-use core::ptr;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Says {
@@ -53,47 +53,30 @@ enum Says {
 
 /// See the module's head. Lies on its author's stack.
 pub(super) struct Note {
-    next: Cell<*const Note>,
-    prev: Cell<*const Note>,
+    links: Links<Note>,
     key: usize,
     says: Cell<Says>,
 }
 
 impl Note {
     const fn new(key: usize, says: Says) -> Note {
-        Note { next: Cell::new(ptr::null()), prev: Cell::new(ptr::null()), key, says: Cell::new(says) }
+        Note { links: Links::new(), key, says: Cell::new(says) }
+    }
+}
+
+impl Listed for Note {
+    fn links(&self) -> &Links<Note> {
+        &self.links
     }
 }
 
 impl Queue {
-    fn note_in(&mut self, note: &Note) {
-        note.next.set(self.notes);
-        // SAFETY: linked notes live.
-        if let Some(next) = unsafe { self.notes.as_ref() } {
-            next.prev.set(note);
-        }
-        self.notes = note;
-    }
-
-    fn note_out(&mut self, note: &Note) {
-        // SAFETY: neighbours of a linked note are linked, so they live.
-        unsafe {
-            if let Some(next) = note.next.get().as_ref() {
-                next.prev.set(note.prev.get());
-            }
-            match note.prev.get().as_ref() {
-                Some(prev) => prev.next.set(note.next.get()),
-                None => self.notes = note.next.get(),
-            }
-        }
-    }
-
     /// The notes about the mutex `key`.
     fn notes_on(&self, key: usize) -> impl Iterator<Item = &Note> {
         // SAFETY: linked notes live, and stay linked while the lock is held, that is, while `self` is borrowed.
-        let first = unsafe { self.notes.as_ref() };
+        let first = unsafe { self.notes.first().as_ref() };
         // SAFETY: as above.
-        core::iter::successors(first, |note| unsafe { note.next.get().as_ref() }).filter(move |note| note.key == key)
+        core::iter::successors(first, |&note| unsafe { List::after(note).as_ref() }).filter(move |note| note.key == key)
     }
 
     fn has_sentry(&self, key: usize) -> bool {
@@ -148,7 +131,8 @@ pub(crate) fn lock_or_wait(
             return Some(Some(result));
         }
         if queue.wants_sentry(key, always) {
-            queue.note_in(&sentry);
+            // SAFETY: it is in no list, and lies still until `relieve` takes it out.
+            unsafe { queue.notes.push(&sentry) };
             return Some(None);
         }
         None
@@ -169,7 +153,8 @@ pub(crate) fn lock_or_wait(
 fn relieve(bucket: &Bucket, sentry: &Note, has_mutex: bool) {
     let mut next = Batch::new();
     let mut queue = bucket.lock();
-    queue.note_out(sentry);
+    // SAFETY: it was put into this bucket's list when the goroutine became the sentry.
+    unsafe { queue.notes.remove(sentry) };
     if has_mutex {
         queue.settle(sentry.key);
     } else {
@@ -197,7 +182,8 @@ impl Silent {
         let bucket = bucket(key);
         let mut sentry = Batch::new();
         let mut queue = bucket.lock();
-        queue.note_in(&self.0);
+        // SAFETY: the caller keeps it still, and it is in no list before.
+        unsafe { queue.notes.push(&self.0) };
         if !queue.has_sentry(key) {
             bucket.take(&mut queue, 1, |node| node.word == key, &mut sentry);
         }
@@ -207,6 +193,7 @@ impl Silent {
 
     /// The release was made, or will be one that hooks see. Once after each `announce`.
     pub(crate) fn done(&self) {
-        bucket(self.0.key).lock().note_out(&self.0);
+        // SAFETY: `announce` has put it into this bucket's list.
+        unsafe { bucket(self.0.key).lock().notes.remove(&self.0) };
     }
 }
