@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 const CLIENTS: usize = 1_000;
 /// Threads in the pool.
 const POOL: usize = 4;
+/// Bytes of their stacks. A worker of rayon's that waits for a part of its own work takes up other work meanwhile, on the same
+/// stack: with a crowd of callers it may come to nest hundreds deep.
+const STACK: usize = 64 << 20;
 
 fn fibonacci(n: u64) -> u64 {
     if n < 2 {
@@ -21,7 +24,7 @@ fn fibonacci(n: u64) -> u64 {
 
 fn all_of_it() {
     let n = scaled(CLIENTS);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(POOL).build().expect("threads");
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(POOL).stack_size(STACK).build().expect("threads");
     let tasks = AtomicUsize::new(0);
     crowd(n, |i| {
         let numbers: Vec<u64> = (0..1000).map(|k| (k * 7919 + i as u64) % 1009).collect();
@@ -68,10 +71,11 @@ fn a_pool_of_goroutines() {
     });
 }
 
-/// The global pool, which rayon makes at its first use.
+/// The global pool, on which rayon's functions run by themselves.
 #[test]
 fn the_global_pool() {
     let watch = Watch::start("rayon, the global pool");
+    rayon::ThreadPoolBuilder::new().stack_size(STACK).build_global().expect("nobody was first");
     let sums = crowd(scaled(CLIENTS), |i| (0..1000u64).into_par_iter().map(|k| k + i as u64).sum::<u64>());
     assert!(sums.iter().enumerate().all(|(i, sum)| *sum == 499_500 + 1000 * i as u64));
     watch.few();
