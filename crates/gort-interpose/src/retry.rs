@@ -5,6 +5,7 @@
 //! and is written once, at the end.
 
 use crate::kind::{About, Kind, Waits};
+use gort_rt::ffi::blocking;
 use gort_rt::hook::{self, Attempt, Interest, Waited};
 use libc::c_int;
 
@@ -101,6 +102,28 @@ impl Wait {
             }
         }
     }
+}
+
+/// A call on a socket that may be done in parts: tried with `MSG_DONTWAIT`, over and over, or left to the kernel where it
+/// must stay `whole`. `call` makes it, with these flags, for what is left after so many bytes; `look` says what a try came to,
+/// and adds to the bytes done.
+#[inline]
+pub(crate) fn socket_call(
+    fd: c_int,
+    interest: Interest,
+    whole: bool,
+    flags: c_int,
+    call: impl Fn(usize, c_int) -> isize,
+    mut look: impl FnMut(&mut About, isize, &mut usize) -> Step,
+) -> isize {
+    let about = if whole { None } else { About::of(fd) };
+    let Some(mut about) = about else { return blocking(|| call(0, flags)) };
+    let mut done = 0;
+    let result = until_done(&mut about, interest, |about| {
+        let result = call(done, flags | libc::MSG_DONTWAIT);
+        look(about, result, &mut done)
+    });
+    in_parts(result, done, || blocking(|| call(done, flags)))
 }
 
 /// The result of a call that was done in parts: `done` bytes of it before `result`. Where the kernel is to finish it, `rest`

@@ -7,12 +7,11 @@
 use crate::iov;
 use crate::kind::{About, Kind};
 use crate::next::next;
-use crate::retry::{in_parts, until_done, Step, AGAIN};
+use crate::retry::{socket_call, Step, AGAIN};
 use crate::switch::may_park;
 use crate::sys::{as_libc, kernel};
 use crate::Ours;
 use core::{mem, ptr};
-use gort_rt::ffi::blocking;
 use gort_rt::hook::{self, Interest};
 use libc::{c_int, c_void, msghdr, sockaddr, socklen_t};
 
@@ -73,14 +72,8 @@ pub(crate) unsafe fn receive(
     if flags & AT_ONCE != 0 {
         return call(0, flags);
     }
-    let about = if flags & ALL_IN_PLACE == ALL_IN_PLACE { None } else { About::of(fd) };
-    let Some(mut about) = about else { return blocking(|| call(0, flags)) };
-    let mut done = 0;
-    let result = until_done(&mut about, Interest::Read, |about| {
-        let result = call(done, flags | libc::MSG_DONTWAIT);
-        received(about, result, &mut done, len, flags)
-    });
-    in_parts(result, done, || blocking(|| call(done, flags)))
+    let whole = flags & ALL_IN_PLACE == ALL_IN_PLACE;
+    socket_call(fd, Interest::Read, whole, flags, call, |about, result, done| received(about, result, done, len, flags))
 }
 
 /// `recvmsg` on a goroutine, with the kernel's convention for errors.
@@ -104,22 +97,18 @@ pub(crate) unsafe fn receive_message(fd: c_int, message: *mut msghdr, flags: c_i
     if flags & AT_ONCE != 0 {
         return call(0, flags);
     }
-    let about = if flags & ALL_IN_PLACE == ALL_IN_PLACE { None } else { About::of(fd) };
-    let Some(mut about) = about else { return blocking(|| call(0, flags)) };
-    let mut done = 0;
-    let result = until_done(&mut about, Interest::Read, |about| {
-        let result = call(done, flags | libc::MSG_DONTWAIT);
+    let whole = flags & ALL_IN_PLACE == ALL_IN_PLACE;
+    socket_call(fd, Interest::Read, whole, flags, call, |about, result, done| {
         if result <= 0 {
-            return received(about, result, &mut done, usize::MAX, flags);
+            return received(about, result, done, usize::MAX, flags);
         }
         // SAFETY: the kernel has accepted the message.
         let (wanted, control) =
             unsafe { (iov::length((*message).msg_iov, (*message).msg_iovlen), (*message).msg_controllen) };
         // What belongs to these bytes came with them: the kernel ends the call here, all or not.
         let flags = if control > 0 { flags & !libc::MSG_WAITALL } else { flags };
-        received(about, result, &mut done, wanted, flags)
-    });
-    in_parts(result, done, || blocking(|| call(done, flags)))
+        received(about, result, done, wanted, flags)
+    })
 }
 
 /// Tells the netpoller of the descriptors that a message has brought.

@@ -6,12 +6,11 @@
 use crate::iov;
 use crate::kind::About;
 use crate::next::next;
-use crate::retry::{in_parts, until_done, Step, AGAIN};
+use crate::retry::{socket_call, Step, AGAIN};
 use crate::switch::may_park;
 use crate::sys::{as_libc, kernel};
 use crate::Ours;
 use core::{mem, ptr};
-use gort_rt::ffi::blocking;
 use gort_rt::hook::Interest;
 use libc::{c_int, c_void, msghdr, sockaddr, socklen_t};
 
@@ -69,14 +68,9 @@ pub(crate) unsafe fn transmit(
     if flags & libc::MSG_DONTWAIT != 0 {
         return call(0, flags);
     }
-    let about = if flags & WHOLE != 0 { None } else { About::of(fd) };
-    let Some(mut about) = about else { return blocking(|| call(0, flags)) };
-    let mut done = 0;
-    let result = until_done(&mut about, Interest::Write, |about| {
-        let result = call(done, flags | libc::MSG_DONTWAIT);
-        sent(about, result, &mut done, len.min(iov::MOST))
-    });
-    in_parts(result, done, || blocking(|| call(done, flags)))
+    socket_call(fd, Interest::Write, flags & WHOLE != 0, flags, call, |about, result, done| {
+        sent(about, result, done, len.min(iov::MOST))
+    })
 }
 
 /// `sendmsg` on a goroutine, with the kernel's convention for errors.
@@ -101,16 +95,11 @@ pub(crate) unsafe fn transmit_message(fd: c_int, message: *const msghdr, flags: 
     if flags & libc::MSG_DONTWAIT != 0 {
         return call(0, flags);
     }
-    let about = if flags & WHOLE != 0 { None } else { About::of(fd) };
-    let Some(mut about) = about else { return blocking(|| call(0, flags)) };
-    let mut done = 0;
-    let result = until_done(&mut about, Interest::Write, |about| {
-        let result = call(done, flags | libc::MSG_DONTWAIT);
+    socket_call(fd, Interest::Write, flags & WHOLE != 0, flags, call, |about, result, done| {
         // SAFETY: a message that was sent is one that the kernel has accepted.
         let wanted = if result > 0 { unsafe { iov::length((*message).msg_iov, (*message).msg_iovlen) } } else { 0 };
-        sent(about, result, &mut done, wanted)
-    });
-    in_parts(result, done, || blocking(|| call(done, flags)))
+        sent(about, result, done, wanted)
+    })
 }
 
 /// libc's `send`.
