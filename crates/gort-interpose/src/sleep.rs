@@ -1,10 +1,9 @@
 //! Sleeping and yielding.
 
-use crate::next::{next, Next};
+use crate::next::next;
 use crate::switch::may_park;
 use crate::sys::{fail, raw};
 use crate::Ours;
-use core::mem;
 use gort_rt::hook;
 use libc::{c_int, c_uint, clockid_t, timespec};
 
@@ -65,17 +64,9 @@ pub unsafe extern "C" fn nanosleep(request: *const timespec, rest: *mut timespec
             }
         };
     }
-    static NEXT: Next = Next::new(c"nanosleep");
-    let next = NEXT.get();
-    // SAFETY: a symbol of this name has this type; the system call stands in where there is none.
-    unsafe {
-        if next.is_null() {
-            return raw(libc::SYS_nanosleep, [request as usize, rest as usize, 0, 0, 0, 0]) as c_int;
-        }
-        mem::transmute::<*mut libc::c_void, unsafe extern "C" fn(*const timespec, *mut timespec) -> c_int>(next)(
-            request, rest,
-        )
-    }
+    let next = next!(c"nanosleep", fn(*const timespec, *mut timespec) -> c_int);
+    // SAFETY: the caller's promise, passed on.
+    unsafe { next(request, rest) }
 }
 
 /// libc's `clock_nanosleep`: returns the error's number and leaves errno alone.
@@ -100,16 +91,9 @@ pub unsafe extern "C" fn clock_nanosleep(
             }
         };
     }
-    static NEXT: Next = Next::new(c"clock_nanosleep");
-    type F = unsafe extern "C" fn(clockid_t, c_int, *const timespec, *mut timespec) -> c_int;
-    let next = NEXT.get();
-    // SAFETY: a symbol of this name has this type.
-    unsafe {
-        if next.is_null() {
-            return libc::ENOSYS;
-        }
-        mem::transmute::<*mut libc::c_void, F>(next)(clock, flags, request, rest)
-    }
+    let next = next!(c"clock_nanosleep", fn(clockid_t, c_int, *const timespec, *mut timespec) -> c_int);
+    // SAFETY: the caller's promise, passed on.
+    unsafe { next(clock, flags, request, rest) }
 }
 
 /// libc's `usleep`.
