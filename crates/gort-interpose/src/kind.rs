@@ -3,7 +3,7 @@
 //! Both are asked of the kernel when they are first needed, and kept in the 32 bits that the netpoller keeps for each number:
 //!
 //! ```text
-//!   sockets       epoch (28 bits) | it has time-outs | kind (3 bits)
+//!   sockets       epoch (27 bits) | it listens | it has time-outs | kind (3 bits)
 //!   all others    … | writing, reading cannot be tried with RWF_NOWAIT | kind (3 bits)
 //! ```
 //!
@@ -66,11 +66,13 @@ impl Kind {
 const KIND: u32 = 7;
 /// Of a socket: it has time-outs.
 const TIMED: u32 = 1 << 3;
-const EPOCH: u32 = 4;
+/// Of a socket: it takes connections.
+const LISTENS: u32 = 1 << 4;
+const EPOCH: u32 = 5;
 /// Of other files: reading does not know `RWF_NOWAIT`; the next bit: writing does not.
 const REFUSES: u32 = 1 << 3;
 
-/// The low 28 bits count; 0 is nobody's epoch.
+/// The low 27 bits count; 0 is nobody's epoch.
 static NOW: AtomicU32 = AtomicU32::new(1);
 
 fn epoch() -> u32 {
@@ -180,13 +182,27 @@ impl About {
         epoch != 0 && self.bits >> EPOCH == epoch >> EPOCH && self.known_kind().is_some_and(Kind::is_socket)
     }
 
+    /// Whether it is a socket that takes connections; false: no, or it has been closed. The kernel is asked until it says yes,
+    /// since a socket that has begun to listen never does anything else.
+    pub(crate) fn listens(&mut self) -> bool {
+        if self.known_kind().is_some_and(Kind::is_socket) && self.bits & LISTENS != 0 {
+            return true;
+        }
+        let listens = socket_option(self.fd, libc::SO_ACCEPTCONN) == Ok(1);
+        if listens && self.kind().is_socket() {
+            self.note(self.bits | LISTENS);
+        }
+        listens
+    }
+
     /// Notes what is known of a connection that this listener has just given: it has its kind and its time-outs, and is in
     /// blocking mode unless it was asked for otherwise.
     pub(crate) fn has_given(&mut self, fd: c_int, blocking: bool) {
         let kind = self.kind();
         if let Some(descriptor) = hook::descriptor(fd) {
             let (stamp, _) = descriptor.facts();
-            descriptor.set_facts(stamp, if blocking && self.surely_waits() { self.bits } else { kind as u32 });
+            descriptor
+                .set_facts(stamp, if blocking && self.surely_waits() { self.bits & !LISTENS } else { kind as u32 });
         }
     }
 
@@ -207,7 +223,7 @@ impl About {
                 }
             } else {
                 let timed = time_out(self.fd, Interest::Read) != 0 || time_out(self.fd, Interest::Write) != 0;
-                self.note(self.bits & KIND | epoch | if timed { TIMED } else { 0 });
+                self.note(self.bits & (KIND | LISTENS) | epoch | if timed { TIMED } else { 0 });
             }
         }
         if self.kind() == Kind::Message && interest == Interest::Write && ready(self.fd, libc::POLLOUT) {
@@ -322,6 +338,21 @@ mod tests {
         let mut nothing = About::of(1 << 20).unwrap();
         assert_eq!((nothing.learn(), nothing.known_kind()), (Kind::File, None), "not kept");
         assert!(matches!(nothing.waits(Interest::Read, false), Waits::Closed(e) if e == -(libc::EBADF as isize)));
+    }
+
+    #[test]
+    fn listening_is_asked_of_the_kernel_and_kept() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(!about(&client).listens());
+        let mut of_listener = about(&listener);
+        assert!(of_listener.bits & LISTENS == 0 && of_listener.listens());
+        assert!(about(&listener).bits & LISTENS != 0, "kept");
+        assert!(matches!(of_listener.waits(Interest::Read, false), Waits::Forever));
+        assert!(about(&listener).bits & LISTENS != 0, "kept beside the mode");
+        let (connection, _) = listener.accept().unwrap();
+        of_listener.has_given(connection.as_raw_fd(), true);
+        assert!(!about(&connection).listens(), "a connection does not inherit it");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! inside a declared blocking call, since somebody else may take the connection in between: a kernel thread is lost to that
 //! race only, and until the next connection.
 
-use crate::kind::{is_nonblocking, ready, socket_option, About};
+use crate::kind::{is_nonblocking, ready, About};
 use crate::next::next;
 use crate::retry::{in_parts, until_done, Step};
 use crate::switch::may_park;
@@ -30,10 +30,10 @@ unsafe fn take(fd: c_int, from: *mut sockaddr, from_len: *mut socklen_t, flags: 
     if !about.surely_waits() && is_nonblocking(fd) {
         return call();
     }
-    let result = until_done(&mut about, Interest::Read, |_| {
+    let result = until_done(&mut about, Interest::Read, |about| {
         if ready(fd, libc::POLLIN) {
             Step::Done(blocking(call))
-        } else if socket_option(fd, libc::SO_ACCEPTCONN) == Ok(1) {
+        } else if about.listens() {
             Step::Empty
         } else {
             Step::Done(call()) // refused
