@@ -47,15 +47,21 @@ fn missing() -> ! {
 
 /// Calls libc's definition of a function that is hooked: `next!(c"read", fn(c_int, *mut c_void, usize) -> isize)(fd, at, n)`.
 ///
+/// Of a function that C declares variadic, a semicolon and three dots follow the arguments that have names.
+///
 /// A name that libc lacks ends the process: each hook's name is one that every glibc we run on has.
 macro_rules! next {
-    ($name:literal, fn($($arg:ty),* $(,)?) -> $ret:ty) => {{
+    ($name:literal, fn($($arg:ty),* $(,)?) -> $ret:ty) => {
+        $crate::next::next!($name, as unsafe extern "C" fn($($arg),*) -> $ret)
+    };
+    ($name:literal, fn($($arg:ty),*; ...) -> $ret:ty) => {
+        $crate::next::next!($name, as unsafe extern "C" fn($($arg),*, ...) -> $ret)
+    };
+    ($name:literal, as $type:ty) => {{
         static NEXT: $crate::next::Next = $crate::next::Next::new($name);
         #[allow(unused_unsafe)] // most callers are in an unsafe block, for the call
         // SAFETY: a symbol of this name has this type.
-        let next = unsafe {
-            core::mem::transmute::<*mut libc::c_void, unsafe extern "C" fn($($arg),*) -> $ret>(NEXT.need())
-        };
+        let next = unsafe { core::mem::transmute::<*mut libc::c_void, $type>(NEXT.need()) };
         next
     }};
 }

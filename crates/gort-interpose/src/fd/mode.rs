@@ -2,11 +2,10 @@
 
 use crate::hand_off::hand_off;
 use crate::kind;
-use crate::next::Next;
+use crate::next::next;
 use crate::Ours;
-use core::mem;
 use gort_rt::hook;
-use libc::{c_int, c_ulong, c_void};
+use libc::{c_int, c_ulong};
 
 /// What this file defines.
 pub(crate) static HOOKS: &[Ours] = &[
@@ -22,10 +21,7 @@ pub(crate) static HOOKS: &[Ours] = &[
 /// As for that function.
 #[no_mangle]
 pub unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
-    type F = unsafe extern "C" fn(c_int, c_int, ...) -> c_int;
-    static NEXT: Next = Next::new(c"fcntl");
-    // SAFETY: a symbol of this name has this type.
-    let next = unsafe { mem::transmute::<*mut c_void, F>(NEXT.need()) };
+    let next = next!(c"fcntl", fn(c_int, c_int; ...) -> c_int);
     // SAFETY: the caller's promise, passed on.
     let call = || unsafe { next(fd, command, argument) };
     match command {
@@ -64,10 +60,8 @@ pub unsafe extern "C" fn fcntl64(fd: c_int, command: c_int, argument: usize) -> 
 /// As for that function.
 #[no_mangle]
 pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: usize) -> c_int {
-    type F = unsafe extern "C" fn(c_int, c_ulong, ...) -> c_int;
-    static NEXT: Next = Next::new(c"ioctl");
-    // SAFETY: a symbol of this name has this type. The caller's promise, passed on.
-    let result = unsafe { mem::transmute::<*mut c_void, F>(NEXT.need())(fd, request, argument) };
+    // SAFETY: the caller's promise, passed on.
+    let result = unsafe { next!(c"ioctl", fn(c_int, c_ulong; ...) -> c_int)(fd, request, argument) };
     // SAFETY: the kernel has read an `int` there.
     if request == libc::FIONBIO && result == 0 && unsafe { *(argument as *const c_int) } != 0 {
         kind::mode_changed();
