@@ -50,6 +50,9 @@ fn figures(row: &str) -> Vec<(&str, &str)> {
         "tcp_echo_10k" => vec![(row, "trips/s"), ("tcp_echo_10k_cpu", "ns")],
         "http_plain" => vec![(row, "req/s"), ("http_plain_cpu", "ns")],
         "conn_churn" => vec![(row, "conn/s"), ("conn_churn_cpu", "ns")],
+        "hooked" => {
+            vec![("hooked_lock", "ns"), ("hooked_lock_libc", "ns"), ("hooked_read", "ns"), ("hooked_read_libc", "ns")]
+        }
         "idle_10k" => vec![(row, "bytes"), ("idle_10k_cpu", "%"), ("idle_10k_switches", "/s")],
         _ => vec![(row, "ns")],
     }

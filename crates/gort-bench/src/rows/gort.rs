@@ -1,7 +1,7 @@
 //! gort itself: goroutines under std's names, with std's own channels and locks, which park them.
 
 use super::threads::{StdRendezvous, StdUnbounded};
-use super::{ffi, net, threads_row, Measured, Threads};
+use super::{ffi, hooked, net, threads_row, Measured, Threads};
 use crate::c;
 use gort::thread;
 use std::hint::black_box;
@@ -65,6 +65,7 @@ pub fn run(row: &str, procs: usize) -> Measured {
         "callback_first" => Ok(vec![ffi::callback_first(enter)]),
         "call_c" => on_goroutine(|| ffi::calls(c::add)),
         "call_c_blocking" => on_goroutine(|| ffi::calls(|a, b| gort::ffi::blocking(move || c::add(a, b)))),
+        "hooked" => hooked::run(),
         // From a goroutine, as Go's main function is one.
         _ => {
             let row = row.to_owned();

@@ -7,6 +7,7 @@
 pub mod contend;
 pub mod ffi;
 pub mod gort;
+pub mod hooked;
 pub mod net;
 pub mod parked;
 pub mod spawn;
@@ -51,6 +52,16 @@ pub const ROWS: &[Row] = &[
     row!("callback_first", "ns", "first entry and exit of a fresh C thread, less the bare thread"),
     row!("call_c", "ns", "a goroutine calls a C function"),
     row!("call_c_blocking", "ns", "the same, declared as blocking"),
+    Row {
+        name: "hooked",
+        figures: &[
+            ("hooked_lock", "ns"),
+            ("hooked_lock_libc", "ns"),
+            ("hooked_read", "ns"),
+            ("hooked_read_libc", "ns"),
+        ],
+        about: "on a thread that is no goroutine: lock and unlock a free mutex, and a read that fails; by the hooks, by libc",
+    },
     row!("tcp_rtt", "ns", "two goroutines exchange 64 bytes over one connection; per round trip"),
     Row {
         name: "tcp_echo_100",
