@@ -18,6 +18,7 @@
 compile_error!("gort needs Linux on x86-64 with glibc so far");
 
 mod arch;
+mod atomic;
 mod config;
 mod error;
 mod fork;

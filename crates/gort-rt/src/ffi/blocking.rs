@@ -1,8 +1,8 @@
 //! Declared blocking calls: Go's `cgocall`, `entersyscall` and `exitsyscall`.
 
+use crate::atomic::Ordering;
 use crate::sched;
 use crate::sched::g::G;
-use core::sync::atomic::Ordering;
 
 /// Runs `f`, which may block its kernel thread, in place. While it does, the goroutine's P may go to others: sysmon takes
 /// it after about 20 µs if there is work. On a thread that is no goroutine this is a plain call.

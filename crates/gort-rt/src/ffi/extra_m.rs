@@ -12,14 +12,14 @@
 //! "Has an M" (the TLS word) and "is inside the runtime" (`m.depth`) are two facts: a bound thread has an M while it is
 //! in C.
 
+use crate::atomic::{thread_local, AtomicU32, AtomicUsize, OnceLock, Ordering};
+use crate::os::ExitKey;
 use crate::sched::m::{self, M};
 use crate::sync::rawmutex::RawMutex;
 use crate::tls;
 use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::OnceLock;
 
 /// Extra Ms without a thread, linked through `M::link`.
 struct List(*const M);
@@ -70,10 +70,7 @@ pub(crate) fn needm() -> (&'static M, Bound) {
     // SAFETY: m.tls lives for ever.
     unsafe { tls::settls(&m.tls) };
     let bound = match key() {
-        // SAFETY: the key exists; the value is an M, as `thread_exits` expects.
-        Some(key) if !ENDING.get() && unsafe { libc::pthread_setspecific(key, ptr::from_ref(m).cast()) } == 0 => {
-            Bound::ToThread
-        }
+        Some(key) if !ENDING.get() && key.set(ptr::from_ref(m).cast()) => Bound::ToThread,
         _ => Bound::ToCall,
     };
     (m, bound)
@@ -99,13 +96,9 @@ fn pop() -> Option<&'static M> {
 }
 
 /// The process-wide key whose destructor gives Ms back; None if the process has no key left.
-fn key() -> Option<libc::pthread_key_t> {
-    static KEY: OnceLock<Option<libc::pthread_key_t>> = OnceLock::new();
-    *KEY.get_or_init(|| {
-        let mut key = 0;
-        // SAFETY: `key` is ours to write; `thread_exits` lives as long as this library.
-        (unsafe { libc::pthread_key_create(&raw mut key, Some(thread_exits)) } == 0).then_some(key)
-    })
+fn key() -> Option<&'static ExitKey> {
+    static KEY: OnceLock<Option<ExitKey>> = OnceLock::new();
+    KEY.get_or_init(|| ExitKey::new(thread_exits)).as_ref()
 }
 
 /// The key's destructor, on a thread that is ending.

@@ -1,13 +1,13 @@
 //! What the netpoller knows of one descriptor number; see the head of `poll`.
 
 use super::{Interest, Waited};
+use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::os::epoll::Readiness;
 use crate::sched::g::{Claim, Ticket};
 use crate::sched::global::Batch;
 use crate::sync::list::{Links, List, Listed};
 use crate::sync::rawmutex::RawMutex;
 use core::cell::Cell;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// All zero is a number of which nothing is known.
 #[repr(C, align(64))]

@@ -12,12 +12,12 @@
 
 use super::desc::Desc;
 use super::{make_ready, table};
+use crate::atomic::{AtomicI32, AtomicU32, Ordering};
 use crate::os;
 use crate::os::epoll::{self, Event, NO_EVENT};
 use crate::sched::global::Batch;
 use crate::sync::rawmutex::RawMutex;
 use core::ffi::c_int;
-use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 /// The epoll set; -1 before the first wait.
 static SET: AtomicI32 = AtomicI32::new(-1);

@@ -4,11 +4,11 @@
 //! 4 million numbers, four times the kernel's usual limit; larger ones are not pollable.
 
 use super::desc::Desc;
+use crate::atomic::{AtomicPtr, Ordering};
 use crate::os;
 use core::ffi::c_int;
 use core::mem::size_of;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
 
 const CHUNK: usize = 512;
 const CHUNKS: usize = 1 << 13;

@@ -5,11 +5,11 @@
 //! usual size that the arena has address space (and guards) for; when they come near, the arena is asked to make room, and
 //! if it cannot, `spawn` is told why. Ps take commitments in batches, so that spawning on many does not share a counter.
 
+use crate::atomic::{AtomicUsize, Ordering};
 use crate::error::Error;
 use crate::sched::p::P;
 use crate::sched::spawn::slot_size;
 use crate::stack;
-use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Commitments that a P takes at a time.
 const BATCH: usize = 64;

@@ -5,8 +5,8 @@
 //! let others run first. The order of dice throws follows each M's own sequence, so a seed repeats a tendency, not an
 //! exact schedule.
 
+use crate::atomic::{AtomicU64, Ordering};
 use crate::sched::m::M;
-use core::sync::atomic::{AtomicU64, Ordering};
 
 /// 0: off.
 static SEED: AtomicU64 = AtomicU64::new(0);

@@ -9,11 +9,11 @@
 //! or for goroutines that sit in a system call. The report is made once, on standard error; the process goes on waiting,
 //! since a signal could still wake it.
 
+use crate::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::os;
 use crate::poll;
 use crate::sched::global::Sched;
 use crate::time;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 static ENABLED: AtomicBool = AtomicBool::new(false);
 static REPORTED: AtomicBool = AtomicBool::new(false);

@@ -22,19 +22,20 @@
 //! In the total order of these operations either the waker comes later and sees the idle P, or the M comes later and sees
 //! the work. What a goroutine queues on its *own* P needs no such care: the holder of that P gets to it.
 
+use crate::atomic::{bound, spin_loop, Ordering};
 use crate::os;
 use crate::poll;
 use crate::sched::chaos;
 use crate::sched::global::{sched, Batch};
 use crate::sched::idle;
 use crate::sched::m::M;
-use crate::sched::p::{P, RING};
+use crate::sched::p::P;
+use crate::sched::ring::RING;
 use crate::sched::switch::count_switch;
 use crate::sched::task::Task;
 use crate::sched::wake;
 use crate::time;
 use core::ptr;
-use core::sync::atomic::Ordering;
 
 /// Every so many switches the global queue comes first, so that it cannot starve.
 const GLOBAL_EVERY: u32 = 61;
@@ -188,7 +189,7 @@ fn search(m: &M, p: &P) -> Option<*const Task> {
                 return Some(g);
             }
         }
-        core::hint::spin_loop();
+        spin_loop();
     }
     None
 }
@@ -211,8 +212,8 @@ fn linger(m: &M) -> bool {
         if s.has_global() {
             return true;
         }
-        for _ in 0..32 {
-            core::hint::spin_loop();
+        for _ in 0..bound(32, 1) {
+            spin_loop();
         }
         if os::now() > until {
             return false;
@@ -229,7 +230,7 @@ fn leave_runnext_alone_no_longer(victim: &P) -> bool {
     let before = victim.switches.load(Ordering::Relaxed);
     let until = os::now() + 3_000;
     while os::now() < until {
-        core::hint::spin_loop();
+        spin_loop();
     }
     victim.switches.load(Ordering::Relaxed) == before
 }

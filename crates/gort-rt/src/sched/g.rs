@@ -17,45 +17,21 @@
 //!        └────────────────────────────┘
 //! ```
 //!
-//! # The wait word
-//! A wait is one use of the G's *wait word*: a sequence number and a state. The word lies outside the mapping and is
-//! never given back or zeroed, so a late waker, such as a timer whose goroutine is long gone, may look at it for ever.
-//!
-//! ```text
-//!             (1) arm                  (2) saved
-//!   IDLE  ───────────────▶ ARMED  ───────────────▶ PARKED
-//!     ▲  ▲                   │                        │
-//!     │  └───────────────────┘ (3) claim              │
-//!     └───────────────────────────────────────────────┘ (4) claim: the claimer makes the G runnable
-//! ```
-//!
-//! 1. The goroutine itself, before it shows itself to anybody who could wake it. The sequence number grows by one.
-//! 2. The context that was switched to, after the goroutine's registers were saved.
-//! 3. A waker that comes before (2). It does nothing else: (2) fails and *its* author makes the G runnable.
-//! 4. A waker that comes after (2) now owns the G, whose context is saved, and must make it runnable.
-//!
-//! Of all wakers that know the same sequence number one claim succeeds: (3) and (4) are one compare-and-swap on the
-//! whole word. So a goroutine is never run twice, never resumed before it is saved, and, because (2) and (3) meet in the
-//! same word, no wake-up between arming and parking is lost. A timer claims to `TIMED_OUT` in place of `IDLE`.
+//! How it waits is argued in `waitword`.
 
+use crate::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::identity;
 use crate::pthread;
 use crate::sched::global::sched;
 use crate::sched::m::M;
 use crate::sched::task::Task;
+use crate::sched::waitword::{self, Outcome};
 use crate::stack::{self, Slot};
 use crate::thread::Inner;
 use crate::tls::{TlsBlock, SLOT_G, SLOT_PARK};
 use core::cell::Cell;
 use core::mem::{align_of, size_of, MaybeUninit};
 use core::ptr;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-
-const IDLE: u64 = 0;
-const ARMED: u64 = 1;
-const PARKED: u64 = 2;
-const TIMED_OUT: u64 = 3;
-const STATE: u64 = 3;
 
 /// What a G stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,7 +67,7 @@ pub(crate) struct G {
     pub(crate) kind: Kind,
     /// The goroutine has a `pthread_t` that others may hold, so its body is not its own to bury; see `pthread`.
     pub(crate) numbered: Cell<bool>,
-    /// See the module's head.
+    /// The wait word.
     pub(crate) wait: &'static AtomicU64,
     /// Handle of the goroutine as users see it; owned (a leaked `Arc`) while the goroutine lives. Null for one that
     /// `pthread_create` made, which has none before it asks for it.
@@ -181,40 +157,36 @@ impl G {
         self.slot().usable() == sched().usual_slot.load(Ordering::Relaxed)
     }
 
-    /// Transition (1): begins a wait and returns its ticket. The goroutine must go on to [`crate::sched::park`], unless
-    /// it takes the wait back by [`G::disarm`].
+    /// Begins a wait and returns its ticket. The goroutine must go on to [`crate::sched::park`], unless it takes the wait back
+    /// by [`G::disarm`].
+    #[inline]
     pub(crate) fn arm(&self) -> Ticket {
-        let old = self.wait.load(Ordering::Relaxed);
-        debug_assert!(old & STATE != ARMED && old & STATE != PARKED, "a goroutine waits for one thing at a time");
-        let seq = (old & !STATE) + (STATE + 1);
-        // Relaxed: whoever may claim learns of the ticket through a later release (a lock, a queue).
-        self.wait.store(seq | ARMED, Ordering::Relaxed);
-        Ticket { word: self.wait, seq }
+        Ticket { word: self.wait, seq: waitword::arm(self.wait) }
     }
 
     /// Takes an armed wait back. False: a waker has claimed it already.
+    #[inline]
     pub(crate) fn disarm(&self) -> bool {
-        let seq = self.wait.load(Ordering::Relaxed) & !STATE;
-        self.wait.compare_exchange(seq | ARMED, seq | IDLE, Ordering::Acquire, Ordering::Acquire).is_ok()
+        waitword::disarm(self.wait)
     }
 
     /// True while an armed wait was not claimed.
+    #[inline]
     pub(crate) fn is_armed(&self) -> bool {
-        self.wait.load(Ordering::Acquire) & STATE == ARMED
+        waitword::is_armed(self.wait)
     }
 
-    /// Transition (2), by the context that was switched to. False: the wait was claimed before, so the caller makes the
-    /// G runnable.
+    /// The goroutine is saved: by the context that was switched to. False: the wait was claimed before, so the caller makes
+    /// the G runnable.
+    #[inline]
     pub(crate) fn publish_parked(&self) -> bool {
-        let seq = self.wait.load(Ordering::Relaxed) & !STATE;
-        // Release: the saved context is complete for whoever claims. Acquire on failure: what the claimer did before.
-        self.wait.compare_exchange(seq | ARMED, seq | PARKED, Ordering::Release, Ordering::Acquire).is_ok()
+        waitword::publish_parked(self.wait)
     }
 
     /// After a wait: whether a timer ended it.
+    #[inline]
     pub(crate) fn timed_out(&self) -> bool {
-        // Acquire: what the waker did before its claim is visible to the goroutine that it woke.
-        self.wait.load(Ordering::Acquire) & STATE == TIMED_OUT
+        waitword::timed_out(self.wait)
     }
 }
 
@@ -246,20 +218,12 @@ impl Ticket {
         self.seq
     }
 
-    /// Transitions (3) and (4): ends the wait, unless somebody has already.
+    /// Ends the wait, unless somebody has already.
     pub(crate) fn claim(&self, timed_out: bool) -> Claim {
-        let end = self.seq | if timed_out { TIMED_OUT } else { IDLE };
-        let mut now = self.word.load(Ordering::Relaxed);
-        loop {
-            if now != self.seq | ARMED && now != self.seq | PARKED {
-                return Claim::Lost;
-            }
-            // AcqRel: release what the waker did to the goroutine; acquire its saved context.
-            match self.word.compare_exchange_weak(now, end, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) if now & STATE == PARKED => return Claim::Owned(self.goroutine()),
-                Ok(_) => return Claim::Running,
-                Err(other) => now = other,
-            }
+        match waitword::claim(self.word, self.seq, timed_out) {
+            Outcome::Lost => Claim::Lost,
+            Outcome::Running => Claim::Running,
+            Outcome::Parked => Claim::Owned(self.goroutine()),
         }
     }
 
@@ -270,8 +234,7 @@ impl Ticket {
 
     /// True while nobody has ended the wait.
     pub(crate) fn is_open(&self) -> bool {
-        let now = self.word.load(Ordering::Relaxed);
-        now == self.seq | ARMED || now == self.seq | PARKED
+        waitword::is_open(self.word, self.seq)
     }
 }
 
@@ -279,7 +242,6 @@ impl Ticket {
 impl Ticket {
     /// A ticket of a wait that is open, or was ended long ago.
     pub(crate) fn for_test(open: bool) -> Ticket {
-        let word = Box::leak(Box::new(AtomicU64::new(4 | if open { PARKED } else { IDLE })));
-        Ticket { word, seq: 4 }
+        Ticket { word: waitword::for_test(open), seq: 4 }
     }
 }

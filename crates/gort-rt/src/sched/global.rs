@@ -1,20 +1,18 @@
-//! What all Ps and Ms share: the idle lists, the global queue and the injection stack.
+//! What all Ps and Ms share: the idle lists and the global queue.
 //!
-//! * The **global queue** holds what overflowed a ring, whose time slice was used up, and chaos' choice. A lock and a list.
-//! * The **injection stack** takes goroutines from anybody without a P: foreign threads, plain threads, detached
-//!   goroutines, signal handlers. Pushing is one compare-and-swap loop that never waits; whoever polls the global queue
-//!   takes the whole stack and puts it, oldest first, behind what is queued.
-//! * The **idle lists** of Ps and Ms lie under one lock. A P on its list has no work, unless no
-//!   thread could be had to run it; then sysmon tries again.
+//! The **idle lists** of Ps and Ms lie under one lock. A P on its list has no work, unless no thread could be had to run
+//! it; then sysmon tries again. For the global queue see `queue`.
 
+use crate::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, OnceLock, Ordering};
 use crate::sched::m::M;
 use crate::sched::p::P;
+use crate::sched::queue::Queue;
 use crate::sched::task::Task;
 use crate::sync::rawmutex::RawMutex;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use crossbeam_utils::CachePadded;
-use std::sync::OnceLock;
+
+pub(crate) use crate::sched::batch::Batch;
 
 /// See the module's head.
 pub(crate) struct Sched {
@@ -24,10 +22,7 @@ pub(crate) struct Sched {
     /// Ps in the idle list.
     pub(crate) npidle: CachePadded<AtomicU32>,
     pub(crate) idle: RawMutex<Idle>,
-    queue: RawMutex<Batch>,
-    /// Goroutines in `queue`; a hint.
-    queue_len: CachePadded<AtomicUsize>,
-    inject: CachePadded<AtomicPtr<Task>>,
+    queue: Queue,
     /// Number of the next M.
     pub(crate) next_m: AtomicU32,
     /// Kernel threads of the runtime's own that are alive.
@@ -154,61 +149,6 @@ impl Idle {
     }
 }
 
-/// A list of tasks, linked through `Task::next`, in order.
-pub(crate) struct Batch {
-    first: *const Task,
-    last: *const Task,
-    pub(crate) len: usize,
-}
-
-// SAFETY: the goroutines in a batch are owned by it.
-unsafe impl Send for Batch {}
-
-impl Batch {
-    pub(crate) const fn new() -> Batch {
-        Batch { first: ptr::null(), last: ptr::null(), len: 0 }
-    }
-
-    pub(crate) fn push(&mut self, g: *const Task) {
-        // SAFETY: `g` and `last` are owned by the batch; goroutines outlive their stay in a list.
-        unsafe {
-            (*g).next.set(ptr::null());
-            if self.first.is_null() {
-                self.first = g;
-            } else {
-                (*self.last).next.set(g);
-            }
-        }
-        self.last = g;
-        self.len += 1;
-    }
-
-    pub(crate) fn pop(&mut self) -> Option<*const Task> {
-        let g = self.first;
-        if g.is_null() {
-            return None;
-        }
-        // SAFETY: as in `push`.
-        self.first = unsafe { (*g).next.get() };
-        self.len -= 1;
-        Some(g)
-    }
-
-    fn append(&mut self, other: Batch) {
-        if other.first.is_null() {
-            return;
-        }
-        if self.first.is_null() {
-            self.first = other.first;
-        } else {
-            // SAFETY: as in `push`.
-            unsafe { (*self.last).next.set(other.first) };
-        }
-        self.last = other.last;
-        self.len += other.len;
-    }
-}
-
 static SCHED: OnceLock<Sched> = OnceLock::new();
 
 /// The scheduler's shared state; only after the runtime was started.
@@ -240,9 +180,7 @@ pub(crate) fn install(n: usize, stack_size: usize) -> &'static Sched {
             timekeeper_at: u64::MAX,
             free: ptr::null(),
         }),
-        queue: RawMutex::new(Batch::new()),
-        queue_len: CachePadded::new(AtomicUsize::new(0)),
-        inject: CachePadded::new(AtomicPtr::new(ptr::null_mut())),
+        queue: Queue::new(),
         next_m: AtomicU32::new(0),
         threads: AtomicU32::new(0),
         live: AtomicI64::new(0),
@@ -262,79 +200,36 @@ pub(crate) fn install(n: usize, stack_size: usize) -> &'static Sched {
 impl Sched {
     /// Appends a batch to the global queue.
     pub(crate) fn put_global(&self, batch: Batch) {
-        let mut queue = self.queue.lock();
-        queue.append(batch);
-        // SeqCst: as for `inject`, since some who call this hold no P.
-        self.queue_len.store(queue.len, Ordering::SeqCst);
+        self.queue.put(batch);
     }
 
-    /// Appends one goroutine to the global queue.
-    pub(crate) fn put_global_one(&self, g: *const Task) {
-        let mut queue = self.queue.lock();
-        queue.push(g);
-        self.queue_len.store(queue.len, Ordering::Relaxed);
+    /// Appends one goroutine to the global queue; on a P.
+    pub(crate) fn put_global_one(&self, task: *const Task) {
+        self.queue.put_one(task);
     }
 
     /// Pushes a goroutine without waiting for anybody; async-signal-safe. The caller wakes a P afterwards.
-    pub(crate) fn inject(&self, g: *const Task) {
-        let mut top = self.inject.load(Ordering::Relaxed);
-        loop {
-            // SAFETY: the caller owns `g` until the push succeeds.
-            unsafe { (*g).next.set(top) };
-            // SeqCst: the push and the caller's later look at `npidle` are ordered against the idle path's converse.
-            match self.inject.compare_exchange_weak(top, g.cast_mut(), Ordering::SeqCst, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(now) => top = now,
-            }
-        }
+    #[inline]
+    pub(crate) fn inject(&self, task: *const Task) {
+        self.queue.inject(task);
     }
 
     /// Whether the global queue or the injection stack holds anything.
     #[inline]
     pub(crate) fn has_global(&self) -> bool {
-        self.queue_len.load(Ordering::SeqCst) != 0 || !self.inject.load(Ordering::SeqCst).is_null()
+        self.queue.has_any()
     }
 
     /// Takes a fair share of the global queue: one to run, the rest, at most `room`, to `rest`.
-    pub(crate) fn take_global(&self, m: &M, room: usize, mut rest: impl FnMut(*const Task)) -> Option<*const Task> {
+    #[inline]
+    pub(crate) fn take_global(&self, m: &M, room: usize, rest: impl FnMut(*const Task)) -> Option<*const Task> {
         if !self.has_global() {
             return None;
         }
-        let mut queue = self.queue.lock();
-        if self.drain_injected(&mut queue) {
+        let taken = self.queue.take(self.ps.len(), room, rest);
+        if taken.injected {
             m.fed.set(true);
         }
-        let share = (queue.len / self.ps.len() + 1).min(128).min(room + 1).min(queue.len);
-        let first = queue.pop();
-        for _ in 1..share {
-            rest(queue.pop().expect("the share is at most the length"));
-        }
-        self.queue_len.store(queue.len, Ordering::Relaxed);
-        first
-    }
-
-    /// Moves the injection stack behind the queue. True: there was something in it.
-    fn drain_injected(&self, queue: &mut Batch) -> bool {
-        if self.inject.load(Ordering::Relaxed).is_null() {
-            return false;
-        }
-        // Acquire: the pushers' writes to their goroutines. SeqCst as the pushes, for the idle path.
-        let mut top = self.inject.swap(ptr::null_mut(), Ordering::SeqCst).cast_const();
-        let mut oldest: *const Task = ptr::null();
-        // SAFETY: the stack was taken whole, so its members are ours; reverse it, then append.
-        unsafe {
-            while !top.is_null() {
-                let next = (*top).next.get();
-                (*top).next.set(oldest);
-                oldest = top;
-                top = next;
-            }
-            while !oldest.is_null() {
-                let next = (*oldest).next.get();
-                queue.push(oldest);
-                oldest = next;
-            }
-        }
-        true
+        taken.first
     }
 }

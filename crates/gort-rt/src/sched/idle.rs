@@ -4,6 +4,7 @@
 //! events of descriptors meanwhile, in place of a futex (see `poll::events`). An M that was not needed for
 //! a while ends its thread, unless it is the last sleeper: threads made for a burst of blocking calls go away again.
 
+use crate::atomic::Ordering;
 use crate::os;
 use crate::poll;
 use crate::sched::find;
@@ -13,7 +14,6 @@ use crate::sched::p::P;
 use crate::sched::wake;
 use crate::time;
 use core::ptr;
-use core::sync::atomic::Ordering;
 
 /// How long an M sleeps before its thread ends, in nanoseconds.
 const IDLE_FOR: u64 = 1_000_000_000;

@@ -4,6 +4,7 @@
 //! time. Fields in `Cell`s belong to the M's own thread, or to whoever took the M from the idle list under the
 //! scheduler's lock and has not yet released it through `park`.
 
+use crate::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::poll;
 use crate::sched::g::{Kind, G};
 use crate::sched::global::Batch;
@@ -12,7 +13,6 @@ use crate::sched::revoke::Revoke;
 use crate::tls::{TlsBlock, SLOT_G};
 use core::cell::Cell;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::alloc::{handle_alloc_error, GlobalAlloc, Layout, System};
 
 /// What the context that is switched to must do for the one that was left; see `sched::switch`.

@@ -2,7 +2,9 @@
 //!
 //! | File | Subject |
 //! |---|---|
-//! | `g`, `m`, `p` | the three records; the wait word; the ring |
+//! | `g`, `m`, `p` | the three records |
+//! | `waitword` | how a wait ends, once |
+//! | `runnext`, `ring`, `queue`, `batch` | who is ready: next on a P, on a P, anywhere; several in order |
 //! | `switch` | leaving and resuming a goroutine |
 //! | `find`, `idle` | what an M does next; sleep |
 //! | `wake` | making goroutines runnable and finding them a processor |
@@ -12,6 +14,7 @@
 //! | `global`, `run` | what is shared; a kernel thread's life |
 //! | `deadlock`, `chaos` | the report that nothing can go on; the mode for tests |
 
+pub(crate) mod batch;
 pub(crate) mod budget;
 pub(crate) mod chaos;
 pub(crate) mod deadlock;
@@ -24,17 +27,21 @@ pub(crate) mod m;
 pub(crate) mod odd;
 pub(crate) mod p;
 pub(crate) mod pool;
+pub(crate) mod queue;
 pub(crate) mod revoke;
+pub(crate) mod ring;
 pub(crate) mod run;
+pub(crate) mod runnext;
 pub(crate) mod spawn;
 pub(crate) mod switch;
 pub(crate) mod sysmon;
 pub(crate) mod task;
+pub(crate) mod waitword;
 pub(crate) mod wake;
 pub(crate) mod young;
 
+use crate::atomic::Ordering;
 use crate::tls;
-use core::sync::atomic::Ordering;
 use g::G;
 use p::P;
 

@@ -29,12 +29,12 @@
 //! A goroutine that lost its P is *detached*: it goes on as a plain kernel thread until its next scheduling point, where
 //! it queues for a P. This is what gort has in place of preemption: nothing is interrupted, no system call is cut short.
 
+use crate::atomic::{compiler_fence, fence, AtomicBool, AtomicU32, Ordering};
 use crate::os;
 use crate::sched::g::G;
 use crate::sched::m::M;
 use crate::sched::p::P;
 use core::ptr;
-use core::sync::atomic::{compiler_fence, fence, AtomicBool, AtomicU32, Ordering};
 
 const NONE: u32 = 0;
 const ASKED: u32 = 1;

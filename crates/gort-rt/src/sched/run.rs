@@ -1,6 +1,7 @@
 //! The life of an M made by the runtime: a thread that runs the scheduler on its native stack.
 
 use crate::arch;
+use crate::atomic::Ordering;
 use crate::os;
 use crate::sched::chaos;
 use crate::sched::find::{self, is_bound_elsewhere};
@@ -13,7 +14,6 @@ use crate::stack::overflow;
 use crate::tls;
 use core::ffi::c_void;
 use core::ptr;
-use core::sync::atomic::Ordering;
 
 /// Stack of a runtime thread; `ffi::on_system_stack` runs on it. The kernel commits what is touched.
 const THREAD_STACK: usize = 2 << 20;

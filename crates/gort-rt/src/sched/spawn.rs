@@ -1,5 +1,6 @@
 //! The birth and death of a goroutine.
 
+use crate::atomic::Ordering;
 use crate::error::Error;
 use crate::fork;
 use crate::identity;
@@ -22,7 +23,6 @@ use crate::thread::Inner;
 use crate::tls;
 use core::mem;
 use core::ptr;
-use core::sync::atomic::Ordering;
 use std::sync::Arc;
 
 /// Real threads have ids below 2^22 (`PID_MAX_LIMIT`); goroutines have theirs above.

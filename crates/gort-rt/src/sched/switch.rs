@@ -8,6 +8,7 @@
 //! its first act ([`finish`]): publish that it is parked, queue it, or give its stack back.
 
 use crate::arch;
+use crate::atomic::Ordering;
 use crate::sched::chaos;
 use crate::sched::find;
 use crate::sched::g::G;
@@ -20,7 +21,6 @@ use crate::sched::spawn;
 use crate::sched::task::Task;
 use crate::sched::wake;
 use core::ptr;
-use core::sync::atomic::Ordering;
 
 /// Waits until the wait that `g`, the running goroutine, has armed is claimed. True: by a timer.
 ///

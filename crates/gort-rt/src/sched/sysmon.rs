@@ -11,6 +11,7 @@
 //! It looks for events of descriptors where nobody else does. Then it wakes an idle P for work that the lazy wakers left waiting, or for timers that are overdue, and about once a
 //! second gives memory of surplus dead goroutines back.
 
+use crate::atomic::{AtomicU32, Ordering};
 use crate::os;
 use crate::poll;
 use crate::sched::deadlock;
@@ -24,7 +25,6 @@ use crate::sched::wake;
 use crate::time;
 use core::ffi::c_void;
 use core::ptr;
-use core::sync::atomic::{AtomicU32, Ordering};
 
 /// A goroutine's time slice, in nanoseconds.
 const SLICE: u64 = 10_000_000;

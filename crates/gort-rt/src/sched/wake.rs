@@ -8,6 +8,7 @@
 //! Somebody without a P (a foreign thread, a plain thread, a detached goroutine, a signal handler) pushes to the
 //! injection stack and always wakes an idle P, unless an M is spinning already.
 
+use crate::atomic::Ordering;
 use crate::os;
 use crate::poll;
 use crate::sched::g::{Claim, Ticket};
@@ -20,7 +21,6 @@ use crate::sched::run;
 use crate::sched::task::Task;
 use crate::tls;
 use core::ptr;
-use core::sync::atomic::Ordering;
 
 /// Ends the wait of `ticket`, if it is still open, and makes its goroutine runnable. True: this call ended it.
 ///

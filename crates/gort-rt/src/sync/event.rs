@@ -13,12 +13,12 @@
 //! return and free the event as soon as the swap is done; a goroutine waits until its ticket is claimed. The setter touches
 //! the event accordingly.
 
+use crate::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::os;
 use crate::sched;
 use crate::sched::g::{Ticket, G};
 use core::cell::Cell;
 use core::ptr;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 const EMPTY: u64 = 0;
 const SET: u64 = 1;

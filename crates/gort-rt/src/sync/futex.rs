@@ -21,7 +21,7 @@
 //! reads the changed word and does not wait; or it has unlocked, and the waker reads its count. If the waker finds the lock
 //! taken or somebody counted, it takes the lock, which orders the two (fence or not): either the node is there, or the
 //! waiter locks after the waker and reads the changed word. From the queue on, the ticket of the wait decides: see
-//! `sched::g`. (The count is there so that a wake that concerns no goroutine takes no lock: wakes are made in signal
+//! `sched::waitword`. (The count is there so that a wake that concerns no goroutine takes no lock: wakes are made in signal
 //! handlers too. That the lock itself serves as the announcement spares the waiter a locked instruction.) The same holds with a question in place of the word's value: a try at a lock, say, which fails only
 //! if it comes before the release in the order of changes of the lock's memory.
 //!
@@ -34,6 +34,7 @@
 pub(crate) mod sentry;
 
 use crate::arch;
+use crate::atomic::{bound, compiler_fence, fence, spin_loop, AtomicU32, Ordering};
 use crate::sched::g::{Claim, Ticket, G};
 use crate::sched::global::Batch;
 use crate::sched::{self, wake};
@@ -41,11 +42,10 @@ use crate::sync::list::{Links, List, Listed};
 use crate::sync::rawmutex::{RawMutex, RawMutexGuard};
 use crate::time;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{compiler_fence, fence, AtomicU32, Ordering};
 use sentry::Note;
 
 /// Buckets in the table; memory is committed as buckets are used.
-const BUCKETS: usize = 1 << 16;
+const BUCKETS: usize = bound(1 << 16, 2);
 
 /// A waiting goroutine; lies on its stack until the wait is over.
 struct Node {
@@ -92,7 +92,7 @@ impl Bucket {
         let queue = (0..SPINS).find_map(|_| {
             let queue = self.queue.try_lock();
             if queue.is_none() {
-                core::hint::spin_loop();
+                spin_loop();
             }
             queue
         });
@@ -164,7 +164,7 @@ impl Bucket {
 }
 
 /// Tries of a waker before it leaves the waking to the holder of the lock.
-const SPINS: u32 = 1000;
+const SPINS: usize = bound(1000, 1);
 
 /// Holds a bucket's lock; when it lets go it makes up for wakes that were missed meanwhile.
 struct Locked<'a> {

@@ -16,11 +16,11 @@
 //! wake in vain. No wake-up is lost: a thread sleeps only while the word is CONTENDED, the kernel compares and queues
 //! atomically, and every way out of CONTENDED is an unlock that wakes.
 
+use crate::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use crate::atomic::{bound, spin_loop, AtomicU32};
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::AtomicU32;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 use crate::os;
 
@@ -29,7 +29,7 @@ const HELD: u32 = 1;
 const CONTENDED: u32 = 2;
 
 /// Looks at the word before going to sleep: about as long as the sections of this runtime take.
-const SPINS: u32 = 60;
+const SPINS: usize = bound(60, 1);
 
 /// A value that one thread at a time may reach. `RawMutex<()>` is a mutex alone.
 pub(crate) struct RawMutex<T> {
@@ -81,7 +81,7 @@ fn lock_slow(word: &AtomicU32) {
             FREE if word.compare_exchange(FREE, HELD, SeqCst, Relaxed).is_ok() => return,
             // Others sleep already, so the holder's unlock will be slow anyway.
             CONTENDED => break,
-            _ => core::hint::spin_loop(),
+            _ => spin_loop(),
         }
     }
     while word.swap(CONTENDED, SeqCst) != FREE {

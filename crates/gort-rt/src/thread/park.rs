@@ -12,15 +12,15 @@
 //! "Waiting" is the sequence number of the goroutine's wait (always above 3), or KERNEL for a thread that is none. `unpark`
 //! is one swap; if it swapped a waiter out, it alone wakes it. A park that ends by its deadline takes the word back to
 //! EMPTY by a swap too and thereby takes the token, if one came at the last moment. An unparker that is late with its
-//! claim finds another number in the wait word, and loses: see `sched::g`.
+//! claim finds another number in the wait word, and loses: see `sched::waitword`.
 
 use super::current::{with_current, Inner};
+use crate::atomic::{AtomicU32, Ordering};
 use crate::os;
 use crate::sched::deadlock::Blocked;
 use crate::sched::g::G;
 use crate::sched::{self, wake};
 use crate::time;
-use core::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 const EMPTY: u64 = 0;

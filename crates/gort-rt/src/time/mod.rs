@@ -11,6 +11,7 @@
 
 mod array;
 
+use crate::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::os;
 use crate::sched::g::{Claim, Ticket, G};
 use crate::sched::global::{sched, Sched};
@@ -19,7 +20,6 @@ use crate::sched::p::P;
 use crate::sched::wake;
 use crate::sync::rawmutex::RawMutex;
 use array::Array;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 #[derive(Clone, Copy)]
 struct Entry {

@@ -6,6 +6,7 @@ pub(crate) mod epoll;
 mod fence;
 mod file;
 mod futex;
+mod key;
 pub(crate) mod mem;
 mod syscall;
 mod thread;
@@ -16,6 +17,7 @@ pub(crate) use epoll::poll;
 pub(crate) use fence::{membarrier, membarrier_register};
 pub(crate) use file::write_stderr;
 pub(crate) use futex::{futex_wait, futex_wake};
+pub(crate) use key::ExitKey;
 pub(crate) use thread::{
     create_thread, gettid, sched_yield, spawn_thread, thread_count, wants_real_thread, RealThreads,
 };
