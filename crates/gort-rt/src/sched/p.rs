@@ -200,7 +200,7 @@ impl P {
     /// Owner: makes `g` the next to run; what was there goes to the ring.
     #[inline]
     pub(crate) fn put_next(&self, g: *const Task) {
-        if let Some(old) = self.runnext.put(g, &sched().nmspinning) {
+        if let Some(old) = self.runnext.put(g, || &*sched().nmspinning) {
             self.put(old);
         }
     }
@@ -208,7 +208,7 @@ impl P {
     /// Owner: takes runnext.
     #[inline]
     pub(crate) fn take_next(&self) -> Option<*const Task> {
-        self.runnext.take(&sched().nmspinning)
+        self.runnext.take(|| &*sched().nmspinning)
     }
 
     /// Owner: appends `g` to the ring, or half of the ring and `g` to the global queue when it is full.

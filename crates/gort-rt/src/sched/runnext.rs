@@ -45,7 +45,7 @@ impl<T> RunNext<T> {
 
     /// Owner: makes `task` the next to run. Returns what was there, which is the caller's now.
     #[inline]
-    pub(crate) fn put(&self, task: *const T, thieves: &AtomicU32) -> Option<*const T> {
+    pub(crate) fn put<'a>(&self, task: *const T, thieves: impl FnOnce() -> &'a AtomicU32) -> Option<*const T> {
         if self.is_empty() {
             // Thieves only ever change it to null, so it is ours to fill. Release: the goroutine's state, to a thief.
             self.0.store(task.cast_mut(), Ordering::Release);
@@ -56,7 +56,7 @@ impl<T> RunNext<T> {
 
     /// Owner: takes what is there.
     #[inline]
-    pub(crate) fn take(&self, thieves: &AtomicU32) -> Option<*const T> {
+    pub(crate) fn take<'a>(&self, thieves: impl FnOnce() -> &'a AtomicU32) -> Option<*const T> {
         if self.is_empty() {
             return None;
         }
@@ -66,9 +66,9 @@ impl<T> RunNext<T> {
 
     /// Owner: puts `task` in the place of what is there; see the module's head.
     #[inline]
-    fn replace(&self, task: *mut T, thieves: &AtomicU32) -> Option<*const T> {
+    fn replace<'a>(&self, task: *mut T, thieves: impl FnOnce() -> &'a AtomicU32) -> Option<*const T> {
         // Acquire: the theft of a thief that does not spin any more.
-        let old = if revoke::others_pay() && thieves.load(Ordering::Acquire) == 0 {
+        let old = if revoke::others_pay() && thieves().load(Ordering::Acquire) == 0 {
             let old = self.0.load(Ordering::Relaxed);
             // Release: the goroutine's state, to a thief to come.
             self.0.store(task, Ordering::Release);
