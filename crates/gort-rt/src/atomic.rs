@@ -6,7 +6,7 @@
 
 pub(crate) use core::hint::spin_loop;
 pub(crate) use core::sync::atomic::{
-    compiler_fence, fence, AtomicBool, AtomicI32, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+    compiler_fence, fence, AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 };
 pub(crate) use std::sync::OnceLock;
 pub(crate) use std::thread_local;

@@ -23,6 +23,11 @@ impl Error {
         Error { text, errno: Some(libc::EINVAL) }
     }
 
+    /// Somebody has to go first.
+    pub(crate) fn busy(text: String) -> Error {
+        Error { text, errno: Some(libc::EBUSY) }
+    }
+
     /// The system refused something.
     pub(crate) fn os(what: &str, errno: i32) -> Error {
         Error { text: format!("{what}: {}", io::Error::from_raw_os_error(errno)), errno: Some(errno) }

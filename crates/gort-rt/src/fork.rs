@@ -1,22 +1,31 @@
 //! fork: the child has one thread and none of ours, so its goroutines' code goes on as plain code.
 //!
 //! In the child the goroutine that forked (if one did) is told that it cannot park: hooks pass through to the kernel, and
-//! spawning is a clear error. `fork` followed by `exec` therefore works from anywhere.
+//! spawning is a clear error. `fork` followed by `exec` therefore works from anywhere. A child that was forked before the
+//! runtime started, or after it was shut down, has lost nothing and may start it.
 
+use crate::gate;
 use crate::tls::{self, SLOT_PARK};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Once;
 
 static CHILD: AtomicBool = AtomicBool::new(false);
 
 /// Registers for the child's side of fork.
 pub(crate) fn init() {
+    static DONE: Once = Once::new();
     // SAFETY: `in_child` is a plain function that lives as long as this library; it only stores.
-    unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    DONE.call_once(|| unsafe {
+        libc::pthread_atfork(None, None, Some(in_child));
+    });
 }
 
 /// What a child does that was made past the handlers (`_Fork`). Async-signal-safe.
 pub(crate) extern "C" fn in_child() {
+    if !gate::is_running() {
+        return;
+    }
     CHILD.store(true, Ordering::Relaxed);
     // SAFETY: the current goroutine, if there is one, is the code that runs here; its block is its own.
     if let Some(g) = unsafe { tls::current_goroutine().as_ref() } {

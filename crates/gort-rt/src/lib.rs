@@ -22,6 +22,7 @@ mod atomic;
 mod config;
 mod error;
 mod fork;
+mod gate;
 mod identity;
 mod os;
 mod poll;
@@ -30,6 +31,7 @@ mod sched;
 mod stack;
 mod start;
 mod stats;
+mod stop;
 mod sync;
 mod time;
 mod tls;
@@ -46,6 +48,7 @@ pub mod thread;
 pub use config::Config;
 pub use error::Error;
 pub use stats::{stats, Stats};
+pub use stop::shutdown;
 pub use tls::TLS_SLOTS;
 
 /// For this project's own tests.

@@ -1,48 +1,91 @@
-//! Starting the runtime: explicitly by [`crate::Config::start`], else by the first goroutine or callback.
+//! Starting the runtime: explicitly by [`crate::Config::start`], else by the first goroutine. `stop` is the converse.
 
 use crate::arch;
+use crate::atomic::Ordering;
 use crate::config::Config;
 use crate::error::Error;
 use crate::fork;
+use crate::gate::{self, Pass};
 use crate::identity;
 use crate::os;
 use crate::pthread;
-use crate::sched::global::{install, try_sched, Sched};
+use crate::sched::g::Kind;
+use crate::sched::global::{install, sched, Sched};
 use crate::sched::{chaos, deadlock, g, m, pool, revoke, sysmon};
 use crate::stack;
 use crate::stack::overflow;
-use std::sync::Mutex;
+use crate::tls;
+use std::sync::{Mutex, MutexGuard};
 
-/// Serialises starts. `std`'s mutex is fine: whoever starts the runtime is not on a goroutine.
-static STARTING: Mutex<()> = Mutex::new(());
+/// What the runtime's end has to end, while it runs. Serialises starts and ends. std's mutex is fine: whoever starts or ends
+/// the runtime is not on a goroutine.
+static RUNNING: Mutex<Option<os::Thread>> = Mutex::new(None);
 
-/// The started runtime; starts it with the default settings if need be.
+/// sysmon's thread, while the runtime runs; nobody starts or ends the runtime while the guard lives.
+pub(crate) fn running() -> MutexGuard<'static, Option<os::Thread>> {
+    RUNNING.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// The runtime, for somebody who spawns: it runs while this lives.
+pub(crate) struct Entry {
+    pub(crate) s: &'static Sched,
+    _pass: Option<Pass>,
+}
+
+/// The started runtime; starts it with the default settings if it never was.
 #[inline]
-pub(crate) fn runtime() -> Result<&'static Sched, Error> {
-    match try_sched() {
-        Some(s) if !fork::is_child() => Ok(s),
-        Some(_) => Err(Error::invalid(
-            "this process is a fork of one that ran goroutines: its kernel threads are gone; exec, or fork before the \
-             first goroutine"
-                .into(),
-        )),
-        None => start(Config::new(), false),
+pub(crate) fn runtime() -> Result<Entry, Error> {
+    if is_inside() && gate::is_running() && !fork::is_child() {
+        return Ok(Entry { s: sched(), _pass: None });
+    }
+    from_outside()
+}
+
+/// Whether the caller is a goroutine, or in a callback: shutdown waits for it.
+#[inline]
+pub(crate) fn is_inside() -> bool {
+    // SAFETY: the current G lives, and the M of a foreign one is set for ever.
+    unsafe {
+        tls::getg().as_ref().is_some_and(|g| match g.kind {
+            Kind::Goroutine | Kind::G0 => true,
+            Kind::Foreign => (*g.m.get()).depth.load(Ordering::Relaxed) > 0,
+        })
     }
 }
 
-/// Starts the runtime with the given settings, which must be the first.
+#[cold]
+fn from_outside() -> Result<Entry, Error> {
+    if fork::is_child() {
+        return Err(Error::invalid(
+            "this process is a fork of one that ran goroutines: its kernel threads are gone; exec, or fork before the \
+             first goroutine"
+                .into(),
+        ));
+    }
+    loop {
+        if let Some(pass) = gate::pass() {
+            return Ok(Entry { s: sched(), _pass: Some(pass) });
+        }
+        if gate::is_shut() {
+            return Err(gate::shut());
+        }
+        start(Config::new(), false)?;
+    }
+}
+
+/// Starts the runtime, which does not run, with the given settings.
 pub(crate) fn with(config: Config) -> Result<(), Error> {
-    start(config, true).map(drop)
+    start(config, true)
 }
 
 #[cold]
-fn start(config: Config, first: bool) -> Result<&'static Sched, Error> {
-    let _starting = STARTING.lock().unwrap_or_else(|e| e.into_inner());
-    if let Some(s) = try_sched() {
-        return if first {
-            Err(Error::invalid("the runtime has been started before, by Config::start or the first goroutine".into()))
+fn start(config: Config, asked: bool) -> Result<(), Error> {
+    let mut running = running();
+    if running.is_some() || (!asked && gate::is_shut()) {
+        return if asked {
+            Err(Error::invalid("the runtime runs already, by Config::start or the first goroutine".into()))
         } else {
-            Ok(s)
+            Ok(())
         };
     }
     // An allocator may start a thread now, which could not be a goroutine yet.
@@ -62,9 +105,10 @@ fn start(config: Config, first: bool) -> Result<&'static Sched, Error> {
         overflow::install().map_err(|e| Error::os("cannot install the handler for stack overflows", e))?;
     }
     fork::init();
-    sysmon::start().map_err(|e| Error::os("cannot start the runtime's first thread", e))?;
-    let s = install(settings.procs, settings.stack_size);
+    *running = Some(sysmon::start().map_err(|e| Error::os("cannot start the runtime's first thread", e))?);
+    install(settings.procs, settings.stack_size);
+    gate::open();
     sysmon::ready();
     pthread::init(settings.threads_as_goroutines);
-    Ok(s)
+    Ok(())
 }

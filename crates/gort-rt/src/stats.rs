@@ -1,7 +1,9 @@
 //! A snapshot of the runtime's counts.
 
 use crate::ffi::extra_m;
-use crate::sched::global::{try_sched, Sched};
+use crate::gate;
+use crate::sched::census;
+use crate::sched::global::try_sched;
 use core::sync::atomic::Ordering;
 
 /// What the runtime counts. Taken at a moment without stopping anything, so the figures may be some nanoseconds apart.
@@ -30,20 +32,15 @@ pub fn stats() -> Stats {
     let extra = extra_m::counts();
     stats.extra_ms = extra.made;
     stats.extra_ms_in_use = extra.in_use;
-    stats.callbacks = extra.inside;
+    stats.callbacks = gate::callbacks();
     match try_sched() {
         Some(s) => {
             stats.procs = s.ps.len();
             stats.kernel_threads = s.threads.load(Ordering::Relaxed) as usize;
             stats.idle_threads = s.idle.lock().nms as usize;
-            stats.goroutines = goroutines(s).max(0) as usize;
+            stats.goroutines = census::alive(s) as usize;
         }
         None => stats.procs = crate::Config::new().settle().map_or(0, |s| s.procs),
     }
     stats
-}
-
-/// Goroutines that are alive.
-pub(crate) fn goroutines(s: &Sched) -> i64 {
-    s.live.load(Ordering::Relaxed) + s.ps.iter().map(|p| p.live.load(Ordering::Relaxed)).sum::<i64>()
 }

@@ -5,27 +5,39 @@
 //! thread-local storage, without a P: entering never waits, blocking blocks this kernel thread only, and making goroutines
 //! runnable goes through the injection stack.
 //!
-//! Panics stop at the boundary, always.
+//! Panics stop at the boundary, always. So do calls after the end of the runtime: see `gate`.
 
 use super::extra_m::{dropm, needm, Bound};
+use crate::atomic::Ordering;
+use crate::gate;
 use crate::sched::g::{Kind, G};
 use crate::sched::m::M;
 use crate::tls;
 use core::any::Any;
 use core::cell::RefCell;
-use core::sync::atomic::Ordering;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// Runs `f` inside the runtime, on whatever thread this is, and returns what it returns.
 ///
 /// # Panics
-/// Where `f` panics. At an `extern "C"` boundary use [`callback_or`] or `#[gort::callback]`, which keep panics from C.
+/// Where `f` panics, and where the runtime has been [shut down](crate::shutdown), without a call of `f`. At an `extern "C"` boundary use [`callback_or`] or `#[gort::callback]`, which keep panics from C.
 ///
 /// ```
 /// assert_eq!(gort_rt::ffi::callback(|| 6 * 7), 42);
 /// ```
 #[inline]
 pub fn callback<T>(f: impl FnOnce() -> T) -> T {
+    enter(f).unwrap_or_else(|Shut| panic!("{SHUT}"))
+}
+
+/// The runtime lets nobody in any more.
+struct Shut;
+
+const SHUT: &str = "a callback was called after the runtime was shut down";
+
+/// Runs `f` inside the runtime, if it lets the caller in.
+#[inline]
+fn enter<T>(f: impl FnOnce() -> T) -> Result<T, Shut> {
     // SAFETY: the current G lives while its code or its thread does.
     match unsafe { tls::getg().as_ref() } {
         Some(g) => inside(g, f),
@@ -35,22 +47,22 @@ pub fn callback<T>(f: impl FnOnce() -> T) -> T {
 
 /// A caller that has a G.
 #[inline]
-fn inside<T>(g: &G, f: impl FnOnce() -> T) -> T {
+fn inside<T>(g: &G, f: impl FnOnce() -> T) -> Result<T, Shut> {
     if g.kind != Kind::Foreign {
-        return f(); // nested: Rust, C, Rust
+        return Ok(f()); // nested: Rust, C, Rust
     }
     // SAFETY: a foreign G's M is set for ever.
-    let _depth = Depth::enter(unsafe { &*g.m.get() });
-    f()
+    let _depth = Depth::enter(unsafe { &*g.m.get() })?;
+    Ok(f())
 }
 
 /// The first callback of a thread.
 #[cold]
-fn first<T>(f: impl FnOnce() -> T) -> T {
+fn first<T>(f: impl FnOnce() -> T) -> Result<T, Shut> {
     let (m, bound) = needm();
     let _drop = (bound == Bound::ToCall).then(|| Unbind(m));
-    let _depth = Depth::enter(m);
-    f()
+    let _depth = Depth::enter(m)?;
+    Ok(f())
 }
 
 /// Counts a callback on a foreign thread, also when it ends by a panic.
@@ -58,18 +70,27 @@ struct Depth(&'static M);
 
 impl Depth {
     #[inline]
-    fn enter(m: &'static M) -> Depth {
+    fn enter(m: &'static M) -> Result<Depth, Shut> {
         let depth = m.depth.load(Ordering::Relaxed);
         m.depth.store(depth + 1, Ordering::Relaxed);
-        Depth(m)
+        let counted = Depth(m);
+        // A nested one came in before the gate was closed.
+        if depth == 0 && !gate::admits() {
+            return Err(Shut);
+        }
+        Ok(counted)
     }
 }
 
 impl Drop for Depth {
     #[inline]
     fn drop(&mut self) {
-        let depth = self.0.depth.load(Ordering::Relaxed);
-        self.0.depth.store(depth - 1, Ordering::Relaxed);
+        let depth = self.0.depth.load(Ordering::Relaxed) - 1;
+        // Release: what the callback did is done for whoever sees that it has left.
+        self.0.depth.store(depth, Ordering::Release);
+        if depth == 0 {
+            gate::left();
+        }
     }
 }
 
@@ -84,14 +105,16 @@ impl Drop for Unbind {
 /// As [`callback`]; a panic in `f` is caught and given back.
 ///
 /// # Errors
-/// `f` panicked; its text is kept for [`take_last_panic`] too.
+/// `f` panicked, or was not called because the runtime has been [shut down](crate::shutdown). The text, of the panic or one
+/// that says so, is kept for [`take_last_panic`] too.
 #[inline]
 pub fn try_callback<T>(f: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
-    callback(|| catch_unwind(AssertUnwindSafe(f)).inspect_err(|payload| keep(text(payload.as_ref()))))
+    let result = enter(|| catch_unwind(AssertUnwindSafe(f))).unwrap_or_else(|Shut| Err(Box::new(SHUT)));
+    result.inspect_err(|payload| keep(text(payload.as_ref())))
 }
 
-/// As [`callback`], for an `extern "C"` function: if `f` panics, the result is what `on_panic` returns, and the panic's
-/// text is kept for [`take_last_panic`].
+/// As [`callback`], for an `extern "C"` function: if `f` panics, or is not called because the runtime has been shut down, the
+/// result is what `on_panic` returns, and the text is kept for [`take_last_panic`].
 ///
 /// If `on_panic` panics too, the process aborts.
 #[inline]

@@ -14,7 +14,8 @@
 
 use crate::atomic::{thread_local, AtomicU32, AtomicUsize, OnceLock, Ordering};
 use crate::os::ExitKey;
-use crate::sched::m::{self, M};
+use crate::sched::m::M;
+use crate::sched::revoke;
 use crate::sync::rawmutex::RawMutex;
 use crate::tls;
 use core::cell::Cell;
@@ -40,16 +41,11 @@ thread_local! {
 pub(crate) struct Counts {
     pub(crate) made: usize,
     pub(crate) in_use: usize,
-    pub(crate) inside: usize,
 }
 
 /// The counts of this moment.
 pub(crate) fn counts() -> Counts {
-    Counts {
-        made: MADE.load(Ordering::Relaxed) as usize,
-        in_use: IN_USE.load(Ordering::Relaxed),
-        inside: m::all().filter(|m| m.depth.load(Ordering::Relaxed) > 0).count(),
-    }
+    Counts { made: MADE.load(Ordering::Relaxed) as usize, in_use: IN_USE.load(Ordering::Relaxed) }
 }
 
 /// How long an M is bound.
@@ -64,6 +60,8 @@ pub(crate) enum Bound {
 /// Gives the calling thread, which has none, an M.
 #[cold]
 pub(crate) fn needm() -> (&'static M, Bound) {
+    static FENCE: OnceLock<()> = OnceLock::new();
+    FENCE.get_or_init(revoke::init); // for the gate; the runtime need not have started
     let m = pop().unwrap_or_else(|| M::leak(MADE.fetch_add(1, Ordering::Relaxed), true));
     IN_USE.fetch_add(1, Ordering::Relaxed);
     m.depth.store(0, Ordering::Relaxed);

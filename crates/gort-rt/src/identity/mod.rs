@@ -270,6 +270,11 @@ pub(crate) fn catch_up() {
     modules::catch_up();
 }
 
+/// Waits until what [`catch_up`] has begun is done. Not with a lock of the loader's held.
+pub(crate) fn caught_up() {
+    modules::caught_up();
+}
+
 /// Frees what a block owns, but for what libc keeps in it, which the next block that is built takes over (`estate`). True if
 /// its memory may be given back; a donor's may not, ever, but it may go on being reused.
 ///

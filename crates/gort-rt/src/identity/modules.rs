@@ -42,7 +42,8 @@ use super::block::DTV;
 use super::glibc::{Glibc, DTV_UNALLOCATED};
 use super::lock::{Guard, Lock};
 use super::Error;
-use crate::os;
+use crate::os::{self, Thread};
+use crate::sync::rawmutex::RawMutex;
 
 /// A module with thread-local storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,6 +192,17 @@ pub(super) fn changing() -> Change {
     Change(())
 }
 
+/// The thread that [`catch_up`] has started last.
+static LEARNER: RawMutex<Option<Thread>> = RawMutex::new(None);
+
+/// Waits for the end of the thread that [`catch_up`] has started.
+pub(super) fn caught_up() {
+    let learner = LEARNER.lock().take();
+    if let Some(thread) = learner {
+        thread.join();
+    }
+}
+
 /// Learns of modules that a [`reset`] has met, if there are any, on a thread of its own; returns at once.
 pub(super) fn catch_up() {
     extern "C" fn main(_: *mut c_void) -> *mut c_void {
@@ -202,11 +214,13 @@ pub(super) fn catch_up() {
     /// Room for the loader's own frames.
     const STACK: usize = 256 << 10;
     let behind = MET.load(Ordering::Relaxed) >= KNOWN_AT_REST.load(Ordering::Relaxed);
-    if behind
-        && !CATCHING_UP.swap(true, Ordering::Relaxed)
-        && os::spawn_thread(c"gort-modules", STACK, main, core::ptr::null_mut()).is_err()
-    {
-        CATCHING_UP.store(false, Ordering::Relaxed);
+    if !behind || CATCHING_UP.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    caught_up(); // the one before is done
+    match os::spawn_thread(c"gort-modules", STACK, main, core::ptr::null_mut()) {
+        Ok(thread) => *LEARNER.lock() = Some(thread),
+        Err(_) => CATCHING_UP.store(false, Ordering::Relaxed),
     }
 }
 

@@ -16,8 +16,8 @@
 //! | [`futex_wake`] | wake sleepers on a word; says how many | yes |
 //! | [`membarrier_register`] | once before [`membarrier`]; false when the platform has no such fence | no |
 //! | [`membarrier`] | every thread of the process executes a full fence before this returns | yes |
-//! | [`spawn_thread`] | start a detached kernel thread; allocates | no |
 //! | [`ExitKey`] | be told, on the thread itself, that a thread ends | no |
+//! | [`spawn_thread`] | start a kernel thread; allocates | no |
 //! | [`create_thread`], [`RealThreads`], [`wants_real_thread`] | start kernel threads where hooks make goroutines of threads | no |
 //! | [`available_cpus`] | how many processors this process may keep busy; allocates | no |
 //! | [`gettid`] | the kernel's number of the calling thread | yes |
@@ -44,4 +44,5 @@ mod linux;
 pub(crate) use linux::{
     available_cpus, create_thread, epoll, futex_wait, futex_wake, gettid, mem, membarrier, membarrier_register, now,
     poll, sched_yield, sleep_ns, spawn_thread, thread_count, wants_real_thread, write_stderr, ExitKey, RealThreads,
+    Thread,
 };

@@ -157,6 +157,19 @@ fn dispatch(event: &Event, runnable: &mut Batch) {
     }
 }
 
+/// At the end of the runtime, when nobody waits and nobody looks: gives the netpoller's own descriptors back.
+pub(crate) fn close() {
+    let _creating = CREATE.lock();
+    if !in_use() {
+        return;
+    }
+    // From here on a descriptor that is closed is not taken out of the set, whose number may be somebody else's soon.
+    table::for_each(|_, desc| desc.state.lock().registered = false);
+    for fd in [SET.swap(-1, Ordering::Relaxed), INTERRUPTER.swap(-1, Ordering::Relaxed)] {
+        epoll::close(fd);
+    }
+}
+
 /// sysmon, once a second: sees to it that every wait older than that would be told of an event, see the head of `poll`.
 /// True: some waits are younger.
 pub(crate) fn revalidate() -> bool {

@@ -46,7 +46,9 @@ mod desc;
 mod events;
 mod table;
 
-pub(crate) use events::{anybody_waits, in_use, interrupt, looks, poll, revalidate, wait_for_events, Room, ROOM};
+pub(crate) use events::{
+    anybody_waits, close, in_use, interrupt, looks, poll, revalidate, wait_for_events, Room, ROOM,
+};
 
 use crate::fork;
 use crate::sched;

@@ -61,3 +61,10 @@ fn take(n: usize, stack_size: usize) -> Result<(), Error> {
         }
     }
 }
+
+/// At the end of the runtime: there is no goroutine, and the next stacks may be of another size.
+pub(crate) fn give_up(ps: &[P]) {
+    ps.iter().for_each(|p| p.credit.set(0));
+    COMMITTED.store(0, Ordering::Relaxed);
+    CAPACITY.store(0, Ordering::Relaxed);
+}

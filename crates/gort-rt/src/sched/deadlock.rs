@@ -12,6 +12,7 @@
 use crate::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::os;
 use crate::poll;
+use crate::sched::census;
 use crate::sched::global::Sched;
 use crate::time;
 
@@ -22,6 +23,7 @@ static BLOCKED: AtomicU32 = AtomicU32::new(0);
 
 /// Switches the report on or off.
 pub(crate) fn init(on: bool) {
+    REPORTED.store(false, Ordering::Relaxed);
     ENABLED.store(on, Ordering::Relaxed);
 }
 
@@ -47,12 +49,12 @@ pub(crate) fn check(s: &Sched) {
     if !ENABLED.load(Ordering::Relaxed) || REPORTED.load(Ordering::Relaxed) || time::next_of_all() != u64::MAX {
         return;
     }
-    let goroutines = crate::stats::goroutines(s);
+    let goroutines = census::alive(s);
     let blocked = BLOCKED.load(Ordering::SeqCst);
     let asleep = s.idle.lock().nms;
     let own = s.threads.load(Ordering::SeqCst);
     // All of the runtime's threads must be in the idle list: one that is not sits in a call, or waits for its own.
-    if goroutines <= 0 || asleep != own || s.has_global() || poll::anybody_waits() {
+    if goroutines == 0 || asleep != own || s.has_global() || poll::anybody_waits() {
         return;
     }
     const SYSMON: u32 = 1;

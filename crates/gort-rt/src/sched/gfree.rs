@@ -3,9 +3,12 @@
 //! What the pool finds to be surplus goes cold: the memory returns to the kernel and the slot to the arena. Goroutines with
 //! a stack size of their own are kept apart; see `odd`.
 
+use crate::gate;
 use crate::identity;
 use crate::sched::budget;
+use crate::sched::census::{self, Event};
 use crate::sched::g::G;
+use crate::sched::global::sched;
 use crate::sched::m::M;
 use crate::sched::p::P;
 use crate::sched::pool::{Depot, Link};
@@ -33,6 +36,8 @@ pub(crate) fn get(m: &M) -> Option<*const G> {
 
 /// A goroutine has ended and nobody uses its stack any more: buries it, unless somebody may still ask for its number.
 pub(crate) fn put(m: &M, g: *const G) {
+    census::count(sched(), m.p(), Event::Buried);
+    gate::left();
     // SAFETY: the goroutine is dead and, until we let go of it, ours.
     unsafe {
         (*g).locks.set(0); // it may have died locked
@@ -70,6 +75,7 @@ unsafe fn bury(p: Option<&P>, g: *const G) {
     unsafe {
         if (*g).numbered.replace(false) {
             (*g).pthread.close();
+            return odd::put(g); // never of the usual size when it was made
         }
         if !(*g).is_usual() {
             return odd::put(g);
@@ -100,6 +106,27 @@ pub(crate) fn go_cold(g: *const G) -> bool {
         }
         gone
     }
+}
+
+/// Everything that is kept for reuse goes, or, where it cannot, since its block is a donor's, to where bodies of any size are.
+/// For the end of the runtime: no thread of its own is left, and the lists of all Ps are the caller's.
+///
+/// # Safety
+/// That is so.
+pub(crate) unsafe fn give_up(ps: &[P]) {
+    let give_up = |g| {
+        if !go_cold(g) {
+            // SAFETY: it was taken from a list, so it is dead and ours.
+            unsafe { odd::put(g) };
+        }
+    };
+    for p in ps {
+        // SAFETY: the caller's promise.
+        let free = unsafe { &mut *p.free.get() };
+        core::iter::from_fn(|| free.pop()).for_each(give_up);
+    }
+    core::iter::from_fn(|| DEPOT.get_shared()).for_each(give_up);
+    odd::give_up();
 }
 
 /// All dead goroutines of the usual size but those that Ps keep go cold: what [`trim`] does in time.

@@ -3,20 +3,23 @@
 //! The **idle lists** of Ps and Ms lie under one lock. A P on its list has no work, unless no thread could be had to run
 //! it; then sysmon tries again. For the global queue see `queue`.
 
-use crate::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, OnceLock, Ordering};
+use crate::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, OnceLock, Ordering};
+use crate::sched::census::Census;
 use crate::sched::m::M;
 use crate::sched::p::P;
 use crate::sched::queue::Queue;
 use crate::sched::task::Task;
 use crate::sync::rawmutex::RawMutex;
+use core::ops::Deref;
 use core::ptr;
+use core::slice;
 use crossbeam_utils::CachePadded;
 
 pub(crate) use crate::sched::batch::Batch;
 
 /// See the module's head.
 pub(crate) struct Sched {
-    pub(crate) ps: Box<[P]>,
+    pub(crate) ps: Ps,
     /// Ms that look for work and hold a P. A waker that reads non-zero leaves the waking to them.
     pub(crate) nmspinning: CachePadded<AtomicU32>,
     /// Ps in the idle list.
@@ -27,8 +30,8 @@ pub(crate) struct Sched {
     pub(crate) next_m: AtomicU32,
     /// Kernel threads of the runtime's own that are alive.
     pub(crate) threads: AtomicU32,
-    /// Goroutines started less ended by those without a P.
-    pub(crate) live: AtomicI64,
+    /// Goroutines that came and went without a P.
+    pub(crate) census: Census,
     /// sysmon's sleep: 0 awake, 1 asleep until poked.
     pub(crate) sysmon: AtomicU32,
     /// Set to make sysmon look for an idle P to wake on behalf of somebody who may not take a lock.
@@ -36,9 +39,48 @@ pub(crate) struct Sched {
     /// Whether another processor may be at work while an M waits actively.
     pub(crate) many_cpus: bool,
     /// Usable bytes of a goroutine's stack where nothing else is said.
-    pub(crate) stack_size: usize,
+    stack_size: AtomicUsize,
     /// `Slot::usable` of such a stack; 0 before the first.
     pub(crate) usual_slot: AtomicUsize,
+}
+
+/// The Ps. Their number changes only while the runtime does not run; a P that was there once is never freed.
+pub(crate) struct Ps {
+    first: AtomicPtr<P>,
+    len: AtomicUsize,
+    /// How many follow `first`, in use or not. Written when the runtime starts.
+    made: AtomicUsize,
+}
+
+impl Deref for Ps {
+    type Target = [P];
+
+    #[inline(always)]
+    fn deref(&self) -> &[P] {
+        // SAFETY: `set` makes at least so many, which live for ever; whoever looks comes after the start.
+        unsafe { slice::from_raw_parts(self.first.load(Ordering::Relaxed), self.len.load(Ordering::Relaxed)) }
+    }
+}
+
+impl Ps {
+    const fn none() -> Ps {
+        Ps {
+            first: AtomicPtr::new(ptr::NonNull::dangling().as_ptr()),
+            len: AtomicUsize::new(0),
+            made: AtomicUsize::new(0),
+        }
+    }
+
+    /// Makes it `n` Ps, which are in nobody's hands. While the runtime does not run.
+    fn set(&self, n: usize) {
+        if self.made.load(Ordering::Relaxed) < n {
+            self.len.store(0, Ordering::Relaxed); // a late waker may look at any moment, and must not see too many
+            let ps: &'static [P] = Vec::leak((0..n as u32).map(P::new).collect());
+            self.first.store(ps.as_ptr().cast_mut(), Ordering::Release);
+            self.made.store(n, Ordering::Relaxed);
+        }
+        self.len.store(n, Ordering::Release);
+    }
 }
 
 /// Under the lock `Sched::idle`.
@@ -55,14 +97,25 @@ pub(crate) struct Idle {
     /// The sleeping M that wakes for the next timer, and when.
     pub(crate) timekeeper: *const M,
     pub(crate) timekeeper_at: u64,
-    /// Ms whose thread has ended.
+    /// Ms without a thread.
     free: *const M,
+    /// Ms whose thread ends and has not been joined.
+    ended: *const M,
+    /// The runtime is being shut down: no M goes to sleep any more, its thread ends instead.
+    pub(crate) stopping: bool,
 }
 
 // SAFETY: the pointers name Ps and Ms, which live as long as the process.
 unsafe impl Send for Idle {}
 
 impl Idle {
+    /// Begins the list of idle Ps anew.
+    fn put_ps(&mut self, ps: &'static [P]) {
+        self.ps = ptr::null();
+        sched().npidle.store(0, Ordering::SeqCst);
+        ps.iter().rev().for_each(|p| self.put_p(p));
+    }
+
     pub(crate) fn put_p(&mut self, p: &'static P) {
         p.link.store(self.ps.cast_mut(), Ordering::Relaxed);
         self.ps = p;
@@ -147,6 +200,19 @@ impl Idle {
         self.free = m.link.get();
         Some(m)
     }
+
+    /// By the M's own thread, as the last thing that it does.
+    pub(crate) fn put_ended(&mut self, m: &'static M) {
+        m.link.set(self.ended);
+        self.ended = m;
+    }
+
+    pub(crate) fn take_ended(&mut self) -> Option<&'static M> {
+        // SAFETY: as in `take_m`.
+        let m = unsafe { self.ended.as_ref() }?;
+        self.ended = m.link.get();
+        Some(m)
+    }
 }
 
 static SCHED: OnceLock<Sched> = OnceLock::new();
@@ -164,10 +230,10 @@ pub(crate) fn try_sched() -> Option<&'static Sched> {
     SCHED.get()
 }
 
-/// Makes `n` Ps, all idle. The first call wins.
-pub(crate) fn install(n: usize, stack_size: usize) -> &'static Sched {
+/// Makes `n` Ps, all idle; at each start of the runtime.
+pub(crate) fn install(n: usize, stack_size: usize) {
     let s = SCHED.get_or_init(|| Sched {
-        ps: (0..n as u32).map(P::new).collect(),
+        ps: Ps::none(),
         nmspinning: CachePadded::new(AtomicU32::new(0)),
         npidle: CachePadded::new(AtomicU32::new(0)),
         idle: RawMutex::new(Idle {
@@ -179,25 +245,33 @@ pub(crate) fn install(n: usize, stack_size: usize) -> &'static Sched {
             timekeeper: ptr::null(),
             timekeeper_at: u64::MAX,
             free: ptr::null(),
+            ended: ptr::null(),
+            stopping: false,
         }),
         queue: Queue::new(),
         next_m: AtomicU32::new(0),
         threads: AtomicU32::new(0),
-        live: AtomicI64::new(0),
+        census: Census::new(),
         sysmon: AtomicU32::new(0),
         poke: AtomicBool::new(false),
         many_cpus: crate::os::available_cpus() > 1,
-        stack_size,
+        stack_size: AtomicUsize::new(0),
         usual_slot: AtomicUsize::new(0),
     });
+    s.stack_size.store(stack_size, Ordering::Relaxed);
+    s.usual_slot.store(0, Ordering::Relaxed);
     let mut idle = s.idle.lock();
-    for p in s.ps.iter().rev() {
-        idle.put_p(p);
-    }
-    s
+    s.ps.set(n);
+    idle.put_ps(&s.ps);
 }
 
 impl Sched {
+    /// Usable bytes of a goroutine's stack where nothing else is said.
+    #[inline]
+    pub(crate) fn stack_size(&self) -> usize {
+        self.stack_size.load(Ordering::Relaxed)
+    }
+
     /// Appends a batch to the global queue.
     pub(crate) fn put_global(&self, batch: Batch) {
         self.queue.put(batch);

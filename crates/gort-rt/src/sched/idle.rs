@@ -99,7 +99,8 @@ pub(crate) fn release_and_recheck(m: &'static M) -> Recheck {
     Recheck::Sleep(until)
 }
 
-/// Sleeps until somebody hands a P over, or until the timer `until` is due. False: the M should end its thread.
+/// Sleeps until somebody hands a P over, or until the timer `until` is due. False: the M, which holds no P, should end its
+/// thread.
 pub(crate) fn sleep(m: &'static M, until: u64) -> bool {
     let s = sched();
     let now = os::now();
@@ -107,6 +108,9 @@ pub(crate) fn sleep(m: &'static M, until: u64) -> bool {
     let deadline;
     {
         let mut idle = s.idle.lock();
+        if idle.stopping {
+            return false;
+        }
         m.parked.store(1, Ordering::Relaxed);
         let last = idle.nms == 0;
         polls = poll::in_use() && !idle.polling;

@@ -5,6 +5,7 @@
 //! scheduler's lock and has not yet released it through `park`.
 
 use crate::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::os::Thread;
 use crate::poll;
 use crate::sched::g::{Kind, G};
 use crate::sched::global::Batch;
@@ -64,6 +65,9 @@ pub(crate) struct M {
     pub(crate) depth: AtomicU32,
     /// The kernel's number of the M's thread, while it has one of the runtime's own; else 0.
     pub(crate) tid: AtomicI32,
+    /// The M's thread, if it is one of the runtime's own: it says so itself. It has ended, or is about to, when the M is in the
+    /// list of those without a thread, and is to be joined before the M gets another.
+    pub(crate) thread: Cell<Option<Thread>>,
     /// The M that was made before this one.
     older: AtomicPtr<M>,
     /// Addresses of the thread's alternate signal stack, if it is ours.
@@ -108,6 +112,7 @@ impl M {
             foreign: Cell::new(foreign),
             depth: AtomicU32::new(0),
             tid: AtomicI32::new(0),
+            thread: Cell::new(None),
             older: AtomicPtr::new(ptr::null_mut()),
             alternate: Cell::new((0, 0)),
             dying: Cell::new(false),

@@ -12,10 +12,12 @@
 //! | `sysmon` | who takes it, and when |
 //! | `task`, `young`, `spawn`, `pool`, `gfree`, `odd`, `budget` | birth, death and reuse of goroutines |
 //! | `global`, `run` | what is shared; a kernel thread's life |
+//! | `census` | how many goroutines there are |
 //! | `deadlock`, `chaos` | the report that nothing can go on; the mode for tests |
 
 pub(crate) mod batch;
 pub(crate) mod budget;
+pub(crate) mod census;
 pub(crate) mod chaos;
 pub(crate) mod deadlock;
 pub(crate) mod find;

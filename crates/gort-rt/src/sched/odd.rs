@@ -7,7 +7,7 @@
 use crate::os;
 use crate::sched::g::G;
 use crate::sched::gfree;
-use crate::sched::pool::Depot;
+use crate::sched::pool::{Depot, List};
 use crate::stack;
 
 /// Sizes of slots are powers of two.
@@ -46,6 +46,23 @@ pub(crate) unsafe fn put(g: *const G) {
             let _ = os::mem::release_pages(low, deep);
         }
         depot((*g).slot().usable() + stack::GUARD).put_shared(g);
+    }
+}
+
+/// At the end of the runtime: all go cold that can.
+pub(crate) fn give_up() {
+    for depot in &DEPOTS {
+        let mut kept = List::new();
+        while let Some(g) = depot.get_shared() {
+            if !gfree::go_cold(g) {
+                // SAFETY: it was taken from a list of the dead, so it lives and is ours.
+                unsafe { kept.push(g) };
+            }
+        }
+        while let Some(g) = kept.pop() {
+            // SAFETY: as above.
+            unsafe { depot.put_shared(g) };
+        }
     }
 }
 

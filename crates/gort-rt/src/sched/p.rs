@@ -2,8 +2,9 @@
 //!
 //! What is ready waits in `runnext` and in the `ring`, each argued in its own file; what has not begun, in `young`.
 
-use crate::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::poll::{Room, ROOM};
+use crate::sched::census::Census;
 use crate::sched::chaos;
 use crate::sched::g::G;
 use crate::sched::global::{sched, Batch};
@@ -49,8 +50,8 @@ pub(crate) struct P {
     pub(crate) credit: Cell<usize>,
     /// Timers set by goroutines that ran here.
     pub(crate) timers: CachePadded<Shard>,
-    /// Goroutines started here less those ended here. Owner writes, anybody sums.
-    pub(crate) live: AtomicI64,
+    /// Goroutines that came and went here; the holder counts.
+    pub(crate) census: Census,
     /// Where the kernel puts events when this P polls; the holder's.
     pub(crate) room: UnsafeCell<Room>,
     /// The number of switches at which timers were last looked at on the way; the holder's.
@@ -100,7 +101,7 @@ impl P {
             elders: AtomicUsize::new(0),
             credit: Cell::new(0),
             timers: CachePadded::new(Shard::new()),
-            live: AtomicI64::new(0),
+            census: Census::new(),
             room: UnsafeCell::new(ROOM),
             looked_at: Cell::new(0),
             alone: Cell::new(0),

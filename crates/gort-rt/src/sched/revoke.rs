@@ -58,13 +58,16 @@ impl Revoke {
 /// True when `membarrier` is the heavy half of the fence, so that the light half costs nothing.
 static ASYMMETRIC: AtomicBool = AtomicBool::new(false);
 
-/// Chooses the fence. Called once, before the first goroutine.
+/// Chooses the fence, before the first goroutine and the first callback. (Whoever does not know yet that others pay makes a
+/// full fence, which goes with either kind.)
 pub(crate) fn init() {
     ASYMMETRIC.store(os::membarrier_register(), Ordering::Relaxed);
 }
 
+/// The frequent side of an asymmetric fence: what is stored before it is seen by whoever makes a [`heavy_fence`] after it, or
+/// what that one stored before is seen by loads after it.
 #[inline(always)]
-fn light_fence() {
+pub(crate) fn light_fence() {
     if others_pay() {
         compiler_fence(Ordering::SeqCst);
     } else {
@@ -72,7 +75,8 @@ fn light_fence() {
     }
 }
 
-fn heavy_fence() {
+/// The rare side.
+pub(crate) fn heavy_fence() {
     if others_pay() {
         os::membarrier();
     } else {

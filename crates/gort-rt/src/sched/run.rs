@@ -2,7 +2,7 @@
 
 use crate::arch;
 use crate::atomic::Ordering;
-use crate::os;
+use crate::os::{self, Thread};
 use crate::sched::chaos;
 use crate::sched::find::{self, is_bound_elsewhere};
 use crate::sched::global::{sched, Sched};
@@ -23,7 +23,10 @@ pub(crate) fn start_thread(s: &Sched, m: &'static M) -> bool {
     s.threads.fetch_add(1, Ordering::Relaxed);
     let arg = ptr::from_ref(m).cast_mut().cast();
     match os::spawn_thread(c"gort-m", THREAD_STACK, thread_main, arg) {
-        Ok(()) => true,
+        Ok(thread) => {
+            thread.forget(); // it notes itself in the M
+            true
+        }
         Err(_) => {
             s.threads.fetch_sub(1, Ordering::Relaxed);
             false
@@ -38,6 +41,7 @@ extern "C" fn thread_main(arg: *mut c_void) -> *mut c_void {
     let alternate = overflow::thread_altstack();
     m.alternate.set(alternate.as_ref().map_or((0, 0), overflow::AltStack::range));
     m.g0.tp.set(arch::thread_pointer());
+    m.thread.set(Some(Thread::this()));
     m.tid.store(os::gettid(), Ordering::Release);
     chaos::seed(m);
     // SAFETY: m.tls lives for ever.
@@ -48,8 +52,9 @@ extern "C" fn thread_main(arg: *mut c_void) -> *mut c_void {
     tls::clear_tls();
     drop(alternate);
     let s = sched();
-    s.threads.fetch_sub(1, Ordering::Relaxed);
-    s.idle.lock().put_free(m);
+    let mut idle = s.idle.lock();
+    s.threads.fetch_sub(1, Ordering::Relaxed); // under the lock, for `stop`
+    idle.put_ended(m);
     ptr::null_mut()
 }
 

@@ -3,16 +3,17 @@
 use crate::atomic::Ordering;
 use crate::error::Error;
 use crate::fork;
+use crate::gate;
 use crate::identity;
 use crate::os;
 use crate::sched;
 use crate::sched::budget;
+use crate::sched::census::{self, Event};
 use crate::sched::g::G;
 use crate::sched::gfree;
 use crate::sched::global::{sched, Sched};
 use crate::sched::m::M;
 use crate::sched::odd;
-use crate::sched::p::P;
 use crate::sched::revoke::{enter, leave};
 use crate::sched::switch;
 use crate::sched::task::{self, Task, Unborn};
@@ -65,9 +66,10 @@ where
     F: FnOnce() -> D,
     D: FnOnce(),
 {
-    let s = start::runtime()?;
+    let entry = start::runtime()?;
+    let s = entry.s;
     // Never of the usual size, of which there must be as many as `budget` has promised: rather of the next larger one.
-    let usable = if is_usual(s, usable) { stack::slot_bytes(slot_size(s.stack_size))? } else { usable };
+    let usable = if is_usual(s, usable) { stack::slot_bytes(slot_size(s.stack_size()))? } else { usable };
     let task = Unborn::make(admit(s, false)?, None, f);
     // SAFETY: the task is ours and unborn.
     let g = unsafe { embody_now(s, task, usable)? };
@@ -82,7 +84,7 @@ where
 /// Whether a stack of `usable` bytes is served by one of the configured size: a little less is, and what comes to the same.
 fn is_usual(s: &Sched, usable: usize) -> bool {
     let slot = |usable| stack::slot_bytes(slot_size(usable)).ok();
-    (usable <= s.stack_size && usable > s.stack_size / 4) || slot(usable) == slot(s.stack_size)
+    (usable <= s.stack_size() && usable > s.stack_size() / 4) || slot(usable) == slot(s.stack_size())
 }
 
 unsafe fn spawn_small<F, D>(thread: Arc<Inner>, stack: Option<usize>, f: F) -> Result<(), Error>
@@ -90,7 +92,8 @@ where
     F: FnOnce() -> D,
     D: FnOnce(),
 {
-    let s = start::runtime()?;
+    let entry = start::runtime()?;
+    let s = entry.s;
     let usual = stack.is_none_or(|n| is_usual(s, n));
     let block = admit(s, usual)?;
     let task = Unborn::make(block, Some(thread), f);
@@ -119,7 +122,9 @@ unsafe fn embody_now(s: &Sched, task: *const Task, usable: usize) -> Result<*con
             Ok(g)
         }
         Err(e) => {
-            s.live.fetch_sub(1, Ordering::Relaxed);
+            census::count(s, None, Event::Ended);
+            census::count(s, None, Event::Buried);
+            gate::left();
             // Last, because dropping the closure may panic.
             // SAFETY: the task is ours and unborn.
             unsafe { Task::discard(task) };
@@ -130,37 +135,27 @@ unsafe fn embody_now(s: &Sched, task: *const Task, usable: usize) -> Result<*con
 
 /// Counts one goroutine more as alive, commits a stack of the usual size to it if need be, and gives a block for it.
 fn admit(s: &'static Sched, usual: bool) -> Result<*mut Task, Error> {
-    let commit = |p| if usual { budget::commit(p, s.stack_size) } else { Ok(()) };
+    let commit = |p| if usual { budget::commit(p, s.stack_size()) } else { Ok(()) };
     let Some(me) = sched::parkable() else {
         commit(None)?;
-        s.live.fetch_add(1, Ordering::Relaxed);
+        census::count(s, None, Event::Born);
         return Ok(task::block(None));
     };
     let m = enter(me);
     let p = m.p();
     let admitted = commit(p).map(|()| {
-        add_live(s, p, 1);
+        census::count(s, p, Event::Born);
         task::block(p)
     });
     leave(m);
     admitted
 }
 
-/// Adds to the count of goroutines alive, on behalf of `g`, which runs.
-fn count(g: &G, by: i64) {
+/// Counts the end of `g`, which runs.
+fn ended(g: &G) {
     let m = enter(g);
-    add_live(sched(), m.p(), by);
+    census::count(sched(), m.p(), Event::Ended);
     leave(m);
-}
-
-/// The same, inside the runtime: a P's holder has a count of its own.
-fn add_live(s: &Sched, p: Option<&P>, by: i64) {
-    match p {
-        Some(p) => p.live.store(p.live.load(Ordering::Relaxed) + by, Ordering::Relaxed),
-        None => {
-            s.live.fetch_add(by, Ordering::Relaxed);
-        }
-    }
 }
 
 /// The goroutine of a task that is about to run, on an M with a P, inside the runtime. One that has not begun gets the body
@@ -203,7 +198,7 @@ fn new_body(m: &M, task: *const Task) -> *const G {
     const PAUSE: u64 = 1_000_000;
     let s = sched();
     for attempt in 1.. {
-        match create(s.stack_size) {
+        match create(s.stack_size()) {
             Ok(g) => {
                 // SAFETY: `g` was made just now, and the task is ours and unborn.
                 unsafe {
@@ -247,7 +242,7 @@ where
     let done = f();
     // SAFETY: we are on the goroutine, at its end: nothing of the user's runs on it after its destructors.
     unsafe { identity::run_destructors() };
-    count(g, -1); // before anybody who joins can look
+    ended(g); // before anybody who joins can look
     done();
     // The result may have been dropped just now, and its drop may have used thread-locals: their destructors must not be left
     // for the next goroutine on this stack.

@@ -12,7 +12,7 @@
 //! second gives memory of surplus dead goroutines back.
 
 use crate::atomic::{AtomicU32, Ordering};
-use crate::os;
+use crate::os::{self, Thread};
 use crate::poll;
 use crate::sched::deadlock;
 use crate::sched::gfree;
@@ -47,23 +47,36 @@ const UNPOLLED_IDLE: u64 = 200_000;
 const DEEP_AFTER: u64 = 50_000_000;
 const SECOND: u64 = 1_000_000_000;
 
-/// 1 once the runtime is complete and sysmon may look at it.
-static READY: AtomicU32 = AtomicU32::new(0);
+/// Whether sysmon may look at the runtime.
+static STATE: AtomicU32 = AtomicU32::new(WAIT);
+/// The runtime is not complete.
+const WAIT: u32 = 0;
+const GO: u32 = 1;
+/// The runtime ends.
+const STOP: u32 = 2;
 
 /// Starts the thread, which waits for [`ready`]. At the start of the runtime, while it can still fail.
-pub(crate) fn start() -> Result<(), i32> {
+pub(crate) fn start() -> Result<Thread, i32> {
+    STATE.store(WAIT, Ordering::Relaxed);
     os::spawn_thread(c"gort-sysmon", 256 << 10, main, ptr::null_mut())
 }
 
 /// The runtime is complete.
 pub(crate) fn ready() {
-    READY.store(1, Ordering::Release);
-    os::futex_wake(&READY, 1);
+    STATE.store(GO, Ordering::Release);
+    os::futex_wake(&STATE, 1);
+}
+
+/// The runtime ends, and this thread is to end before it.
+pub(crate) fn stop(thread: Thread) {
+    STATE.store(STOP, Ordering::SeqCst);
+    wake::rouse_sysmon();
+    thread.join();
 }
 
 extern "C" fn main(_: *mut c_void) -> *mut c_void {
-    while READY.load(Ordering::Acquire) == 0 {
-        os::futex_wait(&READY, 0, None);
+    while STATE.load(Ordering::Acquire) == WAIT {
+        os::futex_wait(&STATE, WAIT, None);
     }
     let s = sched();
     let mut pause = SHORTEST;
@@ -73,6 +86,9 @@ extern "C" fn main(_: *mut c_void) -> *mut c_void {
     let mut poller = StandIn::default();
     loop {
         os::sleep_ns(pause);
+        if STATE.load(Ordering::SeqCst) == STOP {
+            return ptr::null_mut();
+        }
         let now = os::now();
         let events = poller.look(s, now) | look(s, now);
         if now - trimmed_at > SECOND {
@@ -106,9 +122,34 @@ extern "C" fn main(_: *mut c_void) -> *mut c_void {
 /// Gives back what has been kept for reuse and was not needed; checks on waits for descriptors. True: there are some to check
 /// on in a second.
 fn each_second() -> bool {
+    join_ended(sched());
     gfree::trim();
     task::trim();
     poll::revalidate()
+}
+
+/// Joins the threads of Ms that have ended: their Ms can be used again then, and their stacks. One that is still at its
+/// destructors is looked at again later.
+fn join_ended(s: &Sched) {
+    let mut late = None;
+    loop {
+        let mut idle = s.idle.lock();
+        let Some(m) = idle.take_ended() else { break };
+        drop(idle);
+        match m.thread.take().map(Thread::try_join) {
+            Some(Err(thread)) => {
+                m.thread.set(Some(thread));
+                m.link.set(late.map_or(ptr::null(), ptr::from_ref));
+                late = Some(m);
+            }
+            _ => s.idle.lock().put_free(m),
+        }
+    }
+    while let Some(m) = late {
+        // SAFETY: the chain holds Ms, which are never freed.
+        late = unsafe { m.link.get().as_ref() };
+        s.idle.lock().put_ended(m);
+    }
 }
 
 /// Looks for events when nobody else has for a while.
@@ -157,8 +198,9 @@ fn deep_sleep(s: &Sched) {
     let mut waiting = false;
     for round in 0u32.. {
         s.sysmon.store(1, Ordering::SeqCst);
-        // The converse of `rouse_sysmon`: they change the idle list or set `poke`, then look at `sysmon`.
-        if !all_idle(s) || s.poke.load(Ordering::SeqCst) || s.has_global() {
+        // The converse of `rouse_sysmon`: they change the idle list or set `poke` or `STATE`, then look at `sysmon`.
+        let stop = STATE.load(Ordering::SeqCst) == STOP;
+        if stop || !all_idle(s) || s.poke.load(Ordering::SeqCst) || s.has_global() {
             s.sysmon.store(0, Ordering::SeqCst);
             return;
         }
@@ -177,7 +219,7 @@ fn look(s: &'static Sched, now: u64) -> bool {
     let next_timer = time::next_of_all();
     let overdue = next_timer.saturating_add(SYSCALL) < now;
     let waiting = s.has_global() || overdue;
-    for p in &s.ps {
+    for p in s.ps.iter() {
         // Acquire: the M's fields as they were when it took the P.
         // SAFETY: Ms are never freed.
         let Some(m) = (unsafe { p.m.load(Ordering::Acquire).as_ref() }) else {

@@ -127,6 +127,23 @@ pub(crate) fn block(p: Option<&P>) -> *mut Task {
     block.cast()
 }
 
+/// At the end of the runtime: frees all blocks.
+///
+/// # Safety
+/// The lists of all Ps are the caller's.
+pub(crate) unsafe fn give_up(ps: &[P]) {
+    let free = |block: *const Task| {
+        // SAFETY: as in `trim`.
+        unsafe { System.dealloc(block.cast_mut().cast(), BLOCK_LAYOUT) };
+    };
+    for p in ps {
+        // SAFETY: the caller's promise.
+        let blocks = unsafe { &mut *p.blocks.get() };
+        core::iter::from_fn(|| blocks.pop()).for_each(free);
+    }
+    core::iter::from_fn(|| BLOCKS.get_shared()).for_each(free);
+}
+
 /// sysmon, about once a second: frees half of the blocks that were not needed since the last call.
 pub(crate) fn trim() {
     let mut surplus = BLOCKS.surplus();

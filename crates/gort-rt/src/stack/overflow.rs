@@ -78,7 +78,6 @@ pub(crate) fn install() -> Result<(), i32> {
 
 /// Puts the previous handlers back and says whether that was possible: it is
 /// not when somebody has installed a handler since and may call ours. Not to be called from two threads at a time.
-#[cfg(test)]
 pub(crate) fn uninstall() -> bool {
     let mut complete = true;
     for previous in &PREVIOUS {

@@ -75,6 +75,14 @@ impl Shard {
         }
     }
 
+    /// Forgets all entries, of waits that are over.
+    pub(crate) fn clear(&self) {
+        let mut heap = self.heap.lock();
+        heap.retain(|_| false);
+        self.next.store(u64::MAX, Ordering::Relaxed);
+        self.stale.store(0, Ordering::Relaxed);
+    }
+
     /// Takes up to `out.len()` entries that are due.
     fn take_due(&self, now: u64, out: &mut [Option<Ticket>]) -> usize {
         let mut heap = self.heap.lock();

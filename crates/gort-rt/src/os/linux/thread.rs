@@ -2,7 +2,8 @@
 
 use core::cell::Cell;
 use core::ffi::{c_void, CStr};
-use core::mem::MaybeUninit;
+use core::mem::{self, MaybeUninit};
+use core::ptr;
 use std::alloc::{GlobalAlloc, Layout, System};
 
 use super::clock::sleep_ns;
@@ -26,12 +27,53 @@ struct Start {
     arg: *mut c_void,
 }
 
-/// Starts a detached thread with a stack of at least `stack` bytes that runs `entry(arg)`. The thread inherits the
-/// caller's signal mask. Of the name, 15 bytes count.
+/// A kernel thread that was made by [`spawn_thread`]. If nobody joins it, it is detached when this is dropped.
+#[must_use = "the thread is detached when this is dropped"]
+pub(crate) struct Thread(libc::pthread_t);
+
+impl Thread {
+    /// The calling thread, which was made by [`spawn_thread`] and whose maker has [`forgotten`](Thread::forget) it.
+    pub(crate) fn this() -> Thread {
+        // SAFETY: may be called anywhere.
+        Thread(unsafe { libc::pthread_self() })
+    }
+
+    /// Leaves joining or detaching to the thread itself, by [`Thread::this`].
+    pub(crate) fn forget(self) {
+        mem::forget(self);
+    }
+
+    /// Waits until the thread has ended, destructors of its thread-local variables included.
+    pub(crate) fn join(self) {
+        // SAFETY: the thread is joinable, and joined once: there is one `Thread` of it, which is not dropped any more.
+        unsafe { libc::pthread_join(self.0, ptr::null_mut()) };
+        mem::forget(self);
+    }
+
+    /// Joins the thread if it has ended.
+    pub(crate) fn try_join(self) -> Result<(), Thread> {
+        // SAFETY: as in `join`.
+        if unsafe { libc::pthread_tryjoin_np(self.0, ptr::null_mut()) } != 0 {
+            return Err(self);
+        }
+        mem::forget(self);
+        Ok(())
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // SAFETY: the thread is joinable, and there is no other `Thread` of it.
+        unsafe { libc::pthread_detach(self.0) };
+    }
+}
+
+/// Starts a thread with a stack of at least `stack` bytes that runs `entry(arg)`. The thread inherits the caller's signal
+/// mask. Of the name, 15 bytes count.
 ///
 /// When the system is short of threads (`EAGAIN`) this tries again for about a fifth of a second, since short bursts are
 /// common where processes start; the error is returned after that, and any other at once. Allocates.
-pub(crate) fn spawn_thread(name: &CStr, stack: usize, entry: Entry, arg: *mut c_void) -> Result<(), i32> {
+pub(crate) fn spawn_thread(name: &CStr, stack: usize, entry: Entry, arg: *mut c_void) -> Result<Thread, i32> {
     let mut record = Start { name: [0; NAME_BYTES], entry, arg };
     let length = name.to_bytes().len().min(NAME_BYTES - 1);
     record.name[..length].copy_from_slice(&name.to_bytes()[..length]);
@@ -52,8 +94,8 @@ pub(crate) fn spawn_thread(name: &CStr, stack: usize, entry: Entry, arg: *mut c_
     result
 }
 
-/// `pthread_create`, detached, repeated while it says `EAGAIN`.
-fn create(stack: usize, start: *mut Start) -> Result<(), i32> {
+/// `pthread_create`, repeated while it says `EAGAIN`.
+fn create(stack: usize, start: *mut Start) -> Result<Thread, i32> {
     let page = super::mem::page_size();
     let stack = stack.max(libc::PTHREAD_STACK_MIN).checked_next_multiple_of(page).ok_or(libc::EINVAL)?;
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
@@ -61,8 +103,7 @@ fn create(stack: usize, start: *mut Start) -> Result<(), i32> {
     // SAFETY: init is given memory for one attribute object; the setters get an initialised one and values in range.
     let prepared = unsafe {
         check(libc::pthread_attr_init(attributes))?;
-        check(libc::pthread_attr_setdetachstate(attributes, libc::PTHREAD_CREATE_DETACHED))
-            .and_then(|()| check(libc::pthread_attr_setstacksize(attributes, stack)))
+        check(libc::pthread_attr_setstacksize(attributes, stack))
     };
     let result = prepared.and_then(|()| {
         let mut attempt = 1;
@@ -75,7 +116,8 @@ fn create(stack: usize, start: *mut Start) -> Result<(), i32> {
                     sleep_ns(attempt * PAUSE_NS);
                     attempt += 1;
                 }
-                result => return result,
+                // SAFETY: pthread_create has filled it in.
+                result => return result.map(|()| Thread(unsafe { thread.assume_init() })),
             }
         }
     });
@@ -126,7 +168,7 @@ pub(crate) unsafe fn create_thread(
     unsafe { libc::pthread_create(thread, attributes, entry, arg) }
 }
 
-/// First function of a new thread. It names itself: its maker must not, because a detached thread may be gone by then.
+/// First function of a new thread. It names itself, before it does anything else.
 extern "C" fn run(start: *mut c_void) -> *mut c_void {
     // SAFETY: `start` is the box that spawn_thread leaked for this thread and nobody else. It is freed by the end of the
     // statement, before `entry`, which may never return.
@@ -206,17 +248,18 @@ mod tests {
             name: std::sync::Mutex::default(),
             threads: AtomicU32::new(0),
         }));
-        spawn_thread(c"a name of more than 15", 1, look, seen as *const Seen as *mut c_void).unwrap();
+        let thread = spawn_thread(c"a name of more than 15", 1, look, seen as *const Seen as *mut c_void).unwrap();
         while seen.done.load(Ordering::Acquire) == 0 {
             futex_wait(&seen.done, 0, None);
         }
         assert_eq!(*seen.name.lock().unwrap(), "a name of more \n");
         assert!(seen.threads.load(Ordering::Relaxed) >= 2, "this thread and that one");
+        thread.join();
     }
 
     #[test]
     fn an_impossible_stack_is_an_error() {
-        assert_eq!(spawn_thread(c"x", usize::MAX, look, core::ptr::null_mut()), Err(libc::EINVAL));
+        assert_eq!(spawn_thread(c"x", usize::MAX, look, core::ptr::null_mut()).err(), Some(libc::EINVAL));
         assert!(spawn_thread(c"x", 1 << 60, look, core::ptr::null_mut()).is_err());
     }
 

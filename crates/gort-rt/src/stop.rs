@@ -1,0 +1,124 @@
+//! Ending the runtime: the converse of `start`.
+//!
+//! 1. The gate is closed, and everybody leaves: callbacks return, goroutines end. See `gate`. If they do not in time the gate
+//!    is opened again, and nothing has changed.
+//! 2. sysmon ends. It is the only one who would start an M for nobody.
+//! 3. The Ms end: those that sleep are woken, and one that finds nothing to do ends its thread in place of going to sleep
+//!    (`Idle::stopping`). A waker that is late, of a goroutine that has ended meanwhile, may still send an M after work that
+//!    is not there, and an M may start another; each finds nothing, and their number is known: `Sched::threads`. All are
+//!    joined, so that no code of this library runs on any thread of its own, which matters to who unloads it.
+//! 4. What the runtime holds is given back: dead goroutines' stacks, blocks, descriptors, signal handlers.
+//!
+//! What stays, for a late look and for the next start: the records of Ps and Ms, address space of stacks, wait words, tables.
+
+use crate::atomic::Ordering;
+use crate::error::Error;
+use crate::fork;
+use crate::gate;
+use crate::identity;
+use crate::os;
+use crate::poll;
+use crate::pthread;
+use crate::sched::global::{sched, Sched};
+use crate::sched::{budget, gfree, sysmon, task};
+use crate::stack::overflow;
+use crate::start;
+use std::time::Duration;
+
+/// Ends the runtime: waits until all goroutines and all callbacks have ended, then ends the runtime's kernel threads and gives
+/// back what it holds. [`Config::start`](crate::Config::start) starts it again, with other settings if need be. If the
+/// runtime does not run this does nothing.
+///
+/// From the call on nobody comes in from outside: threads cannot spawn, and a callback on a thread that is not in one
+/// fails: `try_callback` is an error, `callback_or` gives its `on_panic` value, `callback` panics. What is inside goes on as
+/// before. When the runtime has been shut down this stays so; it does not start by itself again.
+///
+/// No goroutine is cancelled: a stack with values on it cannot just go. Tell them to end, for example by closing their
+/// channels.
+///
+/// # Errors
+/// Somebody is inside after `patience`: then the runtime goes on as if nothing had been asked, and the error says how many
+/// they are. (It may take longer, if destructors of thread-local variables that C code left on the runtime's own threads do.)
+/// Or the caller is a goroutine or in a callback, for which it would wait for ever; or the process is a fork.
+///
+/// ```
+/// use std::time::Duration;
+/// gort_rt::thread::spawn(|| ()).join().unwrap();
+/// gort_rt::shutdown(Duration::from_secs(10)).unwrap();
+/// assert!(gort_rt::thread::Builder::new().spawn(|| ()).is_err());
+/// gort_rt::Config::new().start().unwrap();
+/// gort_rt::thread::spawn(|| ()).join().unwrap();
+/// ```
+pub fn shutdown(patience: Duration) -> Result<(), Error> {
+    if start::is_inside() {
+        return Err(Error::invalid(
+            "shutdown is called by a goroutine or in a callback, for which it would wait".into(),
+        ));
+    }
+    if fork::is_child() {
+        return Err(Error::invalid(
+            "this process is a fork of one that ran goroutines: there is nothing to shut down".into(),
+        ));
+    }
+    let patience = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
+    let deadline = os::now().saturating_add(patience);
+    let mut running = start::running();
+    let Some(monitor) = running.take() else { return Ok(()) };
+    let s = sched();
+    if !gate::close(s, deadline) {
+        *running = Some(monitor);
+        let (goroutines, callbacks) = (crate::stats().goroutines, gate::callbacks());
+        return Err(Error::busy(format!(
+            "the runtime is not shut down: {goroutines} goroutines and {callbacks} callbacks have not ended in time"
+        )));
+    }
+    pthread::init(false);
+    sysmon::stop(monitor);
+    end_threads(s);
+    give_back(s);
+    Ok(())
+}
+
+/// Ends all threads of Ms, of which none has anything to do.
+fn end_threads(s: &Sched) {
+    let mut idle = s.idle.lock();
+    idle.stopping = true;
+    loop {
+        if let Some(m) = idle.take_m() {
+            drop(idle);
+            m.wake();
+        } else if let Some(m) = idle.take_ended() {
+            drop(idle);
+            if let Some(thread) = m.thread.take() {
+                thread.join();
+            }
+            s.idle.lock().put_free(m);
+        } else if s.threads.load(Ordering::SeqCst) == 0 && s.npidle.load(Ordering::SeqCst) as usize == s.ps.len() {
+            break;
+        } else {
+            // Somebody is on the way: to the list of the ended, or with a P back to its list.
+            drop(idle);
+            os::sched_yield();
+        }
+        idle = s.idle.lock();
+    }
+    idle.stopping = false;
+}
+
+/// Gives back what is kept for goroutines to come.
+fn give_back(s: &Sched) {
+    s.ps.iter().for_each(|p| {
+        p.census.move_to(&s.census);
+        p.timers.clear(); // of waits that ended before their time
+    });
+    // SAFETY: the Ps are idle, and no thread is left that could take one.
+    unsafe {
+        gfree::give_up(&s.ps);
+        task::give_up(&s.ps);
+    }
+    budget::give_up(&s.ps);
+    identity::caught_up();
+    poll::close();
+    // Where somebody has put a handler of his own before ours, ours stays, and passes everything on.
+    overflow::uninstall();
+}
