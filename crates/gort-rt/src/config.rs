@@ -27,7 +27,7 @@ const SMALLEST_STACK: usize = 16 << 10;
 /// it, never silently a default.
 ///
 /// ```
-/// gort_rt::Config::new().procs(2).start().expect("not started before");
+/// gort_rt::Config::new().procs(2).start().expect("it does not run yet");
 /// assert_eq!(gort_rt::stats().procs, 2);
 /// ```
 #[derive(Debug, Clone, Default)]
@@ -99,7 +99,7 @@ impl Config {
     ///
     /// # Errors
     /// A setting or an environment variable has no meaning, the C library does not allow goroutines to have thread-local
-    /// storage of their own, or the runtime has been started before.
+    /// storage of their own, or the runtime runs already.
     pub fn start(self) -> Result<(), Error> {
         start::with(self)
     }
