@@ -9,6 +9,8 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+const int ct_rounding_modes[4] = {FE_TONEAREST, FE_DOWNWARD, FE_UPWARD, FE_TOWARDZERO};
+
 struct start {
     ct_fn fn;
     void *arg;

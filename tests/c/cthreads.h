@@ -30,6 +30,9 @@ void ct_at_depth(size_t bytes, ct_fn fn, void *arg);
    is in force after the call, for its name and for a division alike. */
 int ct_rounding(int mode, ct_fn fn, void *arg);
 
+/* The numbers of the four rounding modes: to nearest, down, up, towards zero. */
+extern const int ct_rounding_modes[4];
+
 /* Writes to `bytes` of stack, 64 KiB a frame. Returns how many it found as written. */
 size_t ct_deep(size_t bytes);
 

@@ -22,6 +22,7 @@ extern "C" {
     fn ct_through(f: Fn1, arg: *mut c_void) -> i32;
     fn ct_at_depth(bytes: usize, f: Fn1, arg: *mut c_void);
     fn ct_rounding(mode: i32, f: Fn1, arg: *mut c_void) -> i32;
+    static ct_rounding_modes: [i32; 4];
     fn ct_deep(bytes: usize) -> usize;
     fn ct_block_then(us: u32, f: Fn1, arg: *mut c_void);
     fn ct_fiber_new(stack: *mut c_void, size: usize, f: Fn1, arg: *mut c_void) -> *mut c_void;
@@ -112,6 +113,12 @@ pub fn through_c<T>(f: impl FnOnce() -> T) -> T {
 pub fn at_depth<T>(bytes: usize, f: impl FnOnce() -> T) -> T {
     // SAFETY: `pass` gives a function and its argument; the callers choose sizes that their stacks have.
     pass(f, |f, arg| unsafe { ct_at_depth(bytes, f, arg) })
+}
+
+/// The numbers of C's rounding modes: to nearest, down, up, towards zero.
+pub fn rounding_modes() -> [i32; 4] {
+    // SAFETY: a constant of that type.
+    unsafe { ct_rounding_modes }
 }
 
 /// Calls `f` from C under that rounding mode (`FE_TONEAREST` and so on), and checks that it is in force afterwards.

@@ -237,7 +237,7 @@ fn replaced_behind_the_hooks() {
         on_goroutine(|| {
             let replace = |from: i32, to: i32| {
                 // SAFETY: both are open.
-                let fd = unsafe { system_call(libc::SYS_dup2, [from as usize, to as usize, 0]) };
+                let fd = unsafe { system_call(libc::SYS_dup3, [from as usize, to as usize, 0]) };
                 assert_eq!(fd, to as isize);
             };
             let (one, mut other) = UnixStream::pair().unwrap();

@@ -2,7 +2,7 @@
 //! another kernel thread, with every frame on the way as it was.
 
 use gort::ffi;
-use gort_tests::cthreads::{through_c, tid, with_rounding, CThread, Fiber};
+use gort_tests::cthreads::{rounding_modes, through_c, tid, with_rounding, CThread, Fiber};
 use gort_tests::subprocess::{is_child, Rerun};
 use std::cell::{Cell, RefCell};
 use std::sync::mpsc;
@@ -158,8 +158,7 @@ fn a_goroutine_blocks_on_a_fiber_of_the_host() {
 
 #[test]
 fn each_goroutine_rounds_in_its_own_way() {
-    // To nearest, down, up, towards zero: FE_* of x86-64, which the libc crate does not have.
-    let goroutines: Vec<_> = [0, 0x400, 0x800, 0xc00]
+    let goroutines: Vec<_> = rounding_modes()
         .into_iter()
         .cycle()
         .take(16)

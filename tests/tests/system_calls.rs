@@ -7,12 +7,12 @@ use gort_tests::watch::system_calls;
 /// A call that nothing here makes by itself: it divides what is counted.
 fn mark() {
     // SAFETY: no preconditions.
-    unsafe { libc::syscall(libc::SYS_getpgrp) };
+    unsafe { libc::syscall(libc::SYS_getpgid, 0) };
 }
 
 /// The system calls before the mark.
 fn before_mark(calls: &[i64]) -> &[i64] {
-    let at = calls.iter().position(|&nr| nr == libc::SYS_getpgrp).expect("the mark was seen");
+    let at = calls.iter().position(|&nr| nr == libc::SYS_getpgid).expect("the mark was seen");
     &calls[..at]
 }
 

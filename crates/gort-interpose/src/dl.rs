@@ -15,11 +15,11 @@
 //! A name without a slash is looked for along the run path of the library that calls, and libc takes its return address for
 //! that. Called from here the caller would be the executable, so the search is made before the call: see `run_path`.
 
+use crate::arch::tail_call_with_caller;
 use crate::hand_off::hand_off;
 use crate::next::next;
 use crate::run_path;
 use crate::Ours;
-use core::arch::naked_asm;
 use gort_rt::ffi::on_system_stack;
 use gort_rt::hook;
 use libc::{c_char, c_int, c_void};
@@ -35,11 +35,8 @@ pub(crate) static HOOKS: &[Ours] =
 #[no_mangle]
 #[unsafe(naked)]
 pub unsafe extern "C" fn dlopen(name: *const c_char, flags: c_int) -> *mut c_void {
-    naked_asm!(
-        "mov rdx, [rsp]", // the return address says who calls: the third argument
-        "jmp {open}",     // name and flags are in place, and so is the way back
-        open = sym open,
-    )
+    // The return address says who calls.
+    tail_call_with_caller!(open)
 }
 
 /// A call of `dlopen` that has only pointers, so that it may be made on the system stack.

@@ -15,7 +15,7 @@
 //! Facts that have become wrong, since a number was closed and opened past the hooks, show: in `ENOTSOCK`, or in that epoll
 //! refuses the file. Then the kernel is asked anew.
 
-use crate::sys::kernel;
+use crate::sys::{kernel, poll_now};
 use core::mem::{self, MaybeUninit};
 use core::sync::atomic::{AtomicU32, Ordering};
 use gort_rt::hook::{self, Descriptor, Interest, Stamp};
@@ -309,7 +309,7 @@ pub(crate) fn is_nonblocking(fd: c_int) -> bool {
 pub(crate) fn ready(fd: c_int, events: c_short) -> bool {
     let mut poll = libc::pollfd { fd, events, revents: 0 };
     // SAFETY: the kernel reads and writes one `pollfd`; without a time-out it does not wait.
-    unsafe { kernel(libc::SYS_poll, [&raw mut poll as usize, 1, 0, 0, 0, 0]) > 0 }
+    unsafe { poll_now(&raw mut poll, 1) > 0 }
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@
 //!
 //! `GORT_INTERPOSE=0` switches parking off at run time: everything passes through. [`report`] tells which hooks are live.
 
+mod arch;
 mod attempts;
 mod dl;
 mod dns;

@@ -14,7 +14,7 @@ use crate::hand_off::hand_off;
 use crate::next::next;
 use crate::sleep::deadline;
 use crate::switch::may_park;
-use crate::sys::raw;
+use crate::sys::{as_libc, poll_now, raw};
 use crate::Ours;
 use core::{iter, ptr};
 use gort_rt::ffi::blocking;
@@ -71,7 +71,7 @@ fn wanted(entry: pollfd) -> impl Iterator<Item = (c_int, Interest)> + Clone {
 unsafe fn parked_poll(fds: *mut pollfd, n: nfds_t, deadline: Option<u64>) -> Option<c_int> {
     let probe = || {
         // SAFETY: the caller's promise, passed on.
-        let answer = unsafe { raw(libc::SYS_poll, [fds as usize, n as usize, 0, 0, 0, 0]) } as c_int;
+        let answer = as_libc(unsafe { poll_now(fds, n) }) as c_int;
         (answer != 0).then_some(answer)
     };
     if n == 0 {
@@ -206,9 +206,9 @@ unsafe fn parked_epoll(set: c_int, events: *mut epoll_event, n: c_int, deadline:
     let mut attempt = hook::descriptor(set)?.attempt(Interest::Read);
     let mut late = false;
     loop {
-        let args = [set as usize, events as usize, n as usize, 0, 0, 0];
-        // SAFETY: the caller's promise, passed on.
-        let answer = unsafe { raw(libc::SYS_epoll_wait, args) } as c_int;
+        let args = [set as usize, events as usize, n as usize, 0, 0, 0]; // no time, no mask
+                                                                         // SAFETY: the caller's promise, passed on.
+        let answer = unsafe { raw(libc::SYS_epoll_pwait, args) } as c_int;
         if answer != 0 || late {
             attempt.finish();
             return Some(answer);

@@ -80,11 +80,11 @@ unsafe fn parked_select(n: c_int, sets: [*mut fd_set; 3], deadline: Option<u64>)
     let saved = unsafe { Sets::new(n, sets) };
     let probe = || {
         saved.restore();
-        let mut at_once = timeval { tv_sec: 0, tv_usec: 0 };
+        let mut at_once = timespec { tv_sec: 0, tv_nsec: 0 };
         let [read, write, except] = saved.theirs.map(|set| set as usize);
         let args = [n as usize, read, write, except, &raw mut at_once as usize, 0];
         // SAFETY: the caller's promise, passed on; the timeout lives.
-        let answer = unsafe { raw(libc::SYS_select, args) } as c_int;
+        let answer = unsafe { raw(libc::SYS_pselect6, args) } as c_int;
         (answer != 0).then_some(answer)
     };
     let answer = attempts::wait(saved.wanted(n), deadline, probe);

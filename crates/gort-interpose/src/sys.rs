@@ -2,8 +2,10 @@
 
 use crate::futex;
 use crate::Ours;
-use core::arch::asm;
-use libc::{c_int, c_long};
+use libc::{c_int, c_long, nfds_t, pollfd, timespec};
+
+/// A system call, with the kernel's convention for errors: minus their number. errno stays as it is.
+pub(crate) use gort_rt::hook::system_call as kernel;
 
 /// What this file defines.
 pub(crate) static HOOKS: &[Ours] = &[Ours::new(c"syscall", syscall as *const ())];
@@ -15,30 +17,14 @@ pub(crate) fn fail(code: c_int) -> c_long {
     -1
 }
 
-/// A system call, with the kernel's convention for errors: minus their number. errno stays as it is.
+/// `poll` that does not wait, with the kernel's convention for errors: minus their number.
 ///
 /// # Safety
-/// As for the call in question.
-#[inline]
-pub(crate) unsafe fn kernel(number: c_long, args: [usize; 6]) -> isize {
-    let result: isize;
-    // SAFETY: the caller vouches for the call. The instruction clobbers rcx and r11, and memory as the call says.
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") number as isize => result,
-            in("rdi") args[0],
-            in("rsi") args[1],
-            in("rdx") args[2],
-            in("r10") args[3],
-            in("r8") args[4],
-            in("r9") args[5],
-            lateout("rcx") _,
-            lateout("r11") _,
-            options(nostack),
-        );
-    }
-    result
+/// As for `poll`.
+pub(crate) unsafe fn poll_now(fds: *mut pollfd, n: nfds_t) -> isize {
+    let mut at_once = timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the caller's promise; the time lives, and there is no mask of signals.
+    unsafe { kernel(libc::SYS_ppoll, [fds as usize, n as usize, &raw mut at_once as usize, 0, 0, 0]) }
 }
 
 /// From the kernel's convention for errors to libc's.
@@ -61,7 +47,7 @@ pub(crate) unsafe fn raw(number: c_long, args: [usize; 6]) -> c_long {
     as_libc(unsafe { kernel(number, args) }) as c_long
 }
 
-/// libc's `syscall`. C declares it variadic; on x86-64 its integer arguments travel as those of this signature, and those
+/// libc's `syscall`. C declares it variadic; its integer arguments travel as those of this signature, and those
 /// that a caller left out are read from registers or stack and not used.
 ///
 /// # Safety

@@ -192,7 +192,7 @@ pub unsafe extern "C" fn pthread_getname_np(thread: pthread_t, name: *mut c_char
     0
 }
 
-/// libc's `prctl`, which C declares variadic; on x86-64 its arguments travel as those of this signature. A goroutine's name is
+/// libc's `prctl`, which C declares variadic; its arguments travel as those of this signature. A goroutine's name is
 /// its own; everything else concerns the kernel thread.
 ///
 /// # Safety

@@ -15,6 +15,7 @@ use crate::sync::rawmutex::{RawMutex, RawMutexGuard};
 use crate::thread;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+pub use crate::arch::system_call;
 pub use crate::poll::{
     closing, descriptor, opened, own_descriptors, wait_any, Attempt, Descriptor, Interest, Stamp, Waited,
 };

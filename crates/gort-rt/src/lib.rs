@@ -54,6 +54,7 @@ pub use tls::TLS_SLOTS;
 /// For this project's own tests.
 #[doc(hidden)]
 pub mod testing {
+    pub use crate::arch::system_call;
     pub use crate::sched::gfree::all_go_cold;
     pub use crate::tls::{is_none, stray_store};
 }

@@ -14,7 +14,7 @@ pub(crate) static HOOKS: &[Ours] = &[
     Ours::new(c"ioctl", ioctl as *const ()),
 ];
 
-/// libc's `fcntl`. C declares it variadic; on x86-64 its argument, a number or a pointer, travels as that of this signature,
+/// libc's `fcntl`. C declares it variadic; its argument, a number or a pointer, travels as that of this signature,
 /// and where a caller left it out nobody looks at it.
 ///
 /// # Safety

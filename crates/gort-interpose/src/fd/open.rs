@@ -49,7 +49,7 @@ unsafe fn openat_by(next: &Next, directory: c_int, path: *const c_char, flags: c
     opened(|| unsafe { mem::transmute::<*mut c_void, OpenAt>(next.need())(directory, path, flags, mode) })
 }
 
-// C declares the following variadic: the mode is there only if a file may be made. On x86-64 it travels as the argument of a
+// C declares the following variadic: the mode is there only if a file may be made. It travels as the argument of a
 // fixed signature does. Where a caller left it out, whatever is in the register is passed on, and nobody looks at it.
 
 /// libc's `open`.

@@ -116,7 +116,7 @@ own! { Versioned:
     fn pthread_cond_broadcast(cond: *mut pthread_cond_t);
 }
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -126,7 +126,7 @@ mod tests {
         {
             // SAFETY: looking a name up has no preconditions.
             let old = unsafe { libc::dlvsym(libc::RTLD_NEXT, name.as_ptr(), c"GLIBC_2.2.5".as_ptr()) };
-            assert!(!old.is_null());
+            // Machines that came later have no old ones.
             assert_ne!(Versioned::new(name).need(), old);
         }
     }

@@ -1,4 +1,4 @@
-//! One file per ABI: the context switch, the thread pointer and the first frame of a goroutine.
+//! One file per ABI: what only one processor knows. The context switch, the thread pointer, the first frame of a goroutine.
 //!
 //! # Required items
 //!
@@ -9,11 +9,20 @@
 //! | [`switch`] | save the present context, load another one, thread pointer included |
 //! | [`call_on_stack`] | call a function on another stack and thread pointer, then come back |
 //! | [`call_leavable`] | call a start routine, which may end by `pthread_exit` |
-//! | [`valgrind`] | tells valgrind of stacks; does nothing where there is no valgrind |
-//! | [`full_fence`] | no load or store crosses it, in either direction |
 //! | [`prepare`] | lay out a first frame so that [`switch`] enters a function on a fresh stack |
+//! | [`full_fence`] | no load or store crosses it, in either direction |
+//! | [`system_call`] | enter the kernel |
+//! | [`stack_pointer_of`] | the stack pointer in what a signal handler is given |
+//! | [`valgrind_request`] | ask valgrind, which runs this processor's programs; for [`valgrind`] |
 
 pub(crate) mod valgrind;
+
 mod x86_64;
 
-pub(crate) use x86_64::{call_leavable, call_on_stack, full_fence, init, prepare, switch, thread_pointer};
+use x86_64 as abi;
+
+pub use abi::system_call;
+use abi::valgrind_request;
+pub(crate) use abi::{
+    call_leavable, call_on_stack, full_fence, init, prepare, stack_pointer_of, switch, thread_pointer,
+};

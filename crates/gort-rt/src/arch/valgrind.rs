@@ -1,7 +1,7 @@
 //! Valgrind's client requests: a sequence of instructions that does nothing on a processor, and that valgrind's own
 //! translator takes as a question.
 
-use core::arch::asm;
+use super::valgrind_request;
 
 /// Announces a range of memory as a stack; answers with valgrind's number for it.
 const STACK_REGISTER: u64 = 0x1501;
@@ -14,23 +14,7 @@ pub(crate) fn stack_register(lo: *mut u8, hi: *mut u8) -> u64 {
 
 /// Makes a request with two arguments. The answer is 0 when nobody is there to answer.
 fn request(code: u64, first: u64, second: u64) -> u64 {
-    let block = [code, first, second, 0, 0, 0];
-    let answer;
-    // SAFETY: on a processor the rotations add up to 128 bits, which leaves rdi as it was, the exchange changes nothing,
-    // and only the flags are lost. Valgrind reads six words through rax and writes rdx.
-    unsafe {
-        asm!(
-            "rol rdi, 3",     // four rotations that no compiler would emit:
-            "rol rdi, 13",    // 3 + 13 +
-            "rol rdi, 61",    // 61 +
-            "rol rdi, 51",    // 51 = 2 * 64
-            "xchg rbx, rbx",  // after that prefix, valgrind takes this as a client request
-            in("rax") block.as_ptr(),
-            inlateout("rdx") 0u64 => answer,
-            options(nostack),
-        );
-    }
-    answer
+    valgrind_request(&[code, first, second, 0, 0, 0])
 }
 
 #[cfg(test)]

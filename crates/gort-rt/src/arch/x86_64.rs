@@ -55,6 +55,60 @@ pub(crate) fn full_fence() {
     unsafe { asm!("lock or dword ptr [rsp], 0", options(nostack)) };
 }
 
+/// Enters the kernel: the call `number` with its arguments; those that it does not have are ignored. Returns what the kernel does: from -4095
+/// to -1 for errors.
+///
+/// # Safety
+/// Whatever the system call in question demands of its arguments.
+#[inline]
+pub unsafe fn system_call(number: libc::c_long, args: [usize; 6]) -> isize {
+    let result: isize;
+    // SAFETY: the registers are those of the kernel's x86-64 convention, the two that it destroys are declared, and the
+    // kernel restores the flags and uses none of our stack, red zone included. Memory is left unmarked, so the compiler
+    // assumes that all of it may be read and written. The arguments are the caller's promise.
+    unsafe {
+        asm!(
+            "syscall",                           // number in rax, arguments in rdi, rsi, rdx, r10, r8, r9
+            inlateout("rax") number as isize => result,
+            in("rdi") args[0],
+            in("rsi") args[1],
+            in("rdx") args[2],
+            in("r10") args[3],
+            in("r8") args[4],
+            in("r9") args[5],
+            lateout("rcx") _,                    // takes the return address
+            lateout("r11") _,                    // takes the flags
+            options(nostack, preserves_flags),
+        );
+    }
+    result
+}
+
+/// The stack pointer of the code that a signal interrupted.
+pub(crate) fn stack_pointer_of(context: &libc::ucontext_t) -> usize {
+    context.uc_mcontext.gregs[libc::REG_RSP as usize] as usize
+}
+
+/// The sequence of instructions that valgrind takes as a question of six words. The answer is 0 when nobody is there to answer.
+pub(crate) fn valgrind_request(question: &[u64; 6]) -> u64 {
+    let answer;
+    // SAFETY: on a processor the rotations add up to 128 bits, which leaves rdi as it was, the exchange changes nothing,
+    // and only the flags are lost. Valgrind reads six words through rax and writes rdx.
+    unsafe {
+        asm!(
+            "rol rdi, 3",     // four rotations that no compiler would emit:
+            "rol rdi, 13",    // 3 + 13 +
+            "rol rdi, 61",    // 61 +
+            "rol rdi, 51",    // 51 = 2 * 64
+            "xchg rbx, rbx",  // after that prefix, valgrind takes this as a client request
+            in("rax") question.as_ptr(),
+            inlateout("rdx") 0u64 => answer,
+            options(nostack),
+        );
+    }
+    answer
+}
+
 /// Suspends the present context into `*save` and resumes the context `load` under the thread pointer `tp`.
 ///
 /// Returns when somebody switches to the context that was saved, perhaps on another kernel thread.

@@ -8,7 +8,6 @@
 //! The mend is to run glibc's handler on the kernel thread's own thread pointer. The signal is one that glibc keeps to itself
 //! (its `sigaction` refuses it), so its action is read and replaced by system calls; mask, flags and restorer stay glibc's.
 
-use core::arch::asm;
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
@@ -18,7 +17,7 @@ use crate::arch;
 /// `SIGSETXID`: glibc's second internal signal, the same on all its Linux ports.
 const SIGNAL: c_int = 33;
 
-/// The kernel's `struct sigaction` on x86-64, not libc's.
+/// The kernel's `struct sigaction`, not libc's, on architectures that let a restorer be named.
 #[repr(C)]
 struct Action {
     handler: *mut c_void,
@@ -95,17 +94,8 @@ unsafe extern "C" fn handle(_: c_int, info: *mut c_void, context: *mut c_void) {
         unsafe { deliver((&raw mut delivery).cast()) };
     } else {
         // Signal stacks are small, so the handler goes on below us instead of getting room of its own.
-        let sp: usize;
-        // SAFETY: reads a register.
-        unsafe {
-            asm!("mov {}, rsp" /* the stack pointer */, out(reg) sp, options(nomem, nostack, preserves_flags))
-        };
-        /// More than [`arch::call_on_stack`] pushes before it leaves this stack.
-        const STEP: usize = 256;
-        let top = (sp - STEP) & !15;
-        // SAFETY: this kernel thread's own block is idle while we stand here; below `top` this stack is free, since our own
-        // frame ends at `sp`; glibc's handler is C and does not unwind.
-        unsafe { arch::call_on_stack(deliver, (&raw mut delivery).cast(), top as *mut u8, native) };
+        // SAFETY: this kernel thread's own block is idle while we stand here; glibc's handler is C and does not unwind.
+        unsafe { arch::call_on_stack(deliver, (&raw mut delivery).cast(), core::ptr::null_mut(), native) };
     }
 }
 

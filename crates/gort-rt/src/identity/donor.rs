@@ -11,7 +11,6 @@
 //! All signals are blocked while either is created, and it inherits the mask, so no handler of the program runs on it.
 //! The start routines use no libc function and no thread-local variable: what they leave in the block is glibc's own.
 
-use core::arch::asm;
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -145,20 +144,12 @@ extern "C" fn donor_main(arg: *mut c_void) -> *mut c_void {
 /// Nothing may depend on the thread's normal end. `word` stays valid until it is zero.
 unsafe fn vanish(word: *mut u32) -> ! {
     // SAFETY: set_tid_address has no other effect than to choose the word, and exit (of this thread only) does not
-    // return; nothing on the stack needs dropping.
+    // return; nothing on the stack needs dropping, and the stack is left alone once the word is zero.
     unsafe {
-        asm!(
-            "syscall",        // set_tid_address(word): rax and rdi are loaded below
-            "xor edi, edi",   // exit status
-            "mov eax, {exit}", // exit, of the thread only
-            "syscall",
-            "ud2",            // not reached
-            exit = const libc::SYS_exit,
-            in("rax") libc::SYS_set_tid_address,
-            in("rdi") word,
-            options(noreturn, nostack),
-        )
+        arch::system_call(libc::SYS_set_tid_address, [word as usize, 0, 0, 0, 0, 0]);
+        arch::system_call(libc::SYS_exit, [0; 6]);
     }
+    unreachable!("a thread that has left goes on")
 }
 
 /// `pthread_create` on a given stack, with all signals blocked.

@@ -17,6 +17,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use super::{find, Slot};
+use crate::arch;
 use crate::os;
 
 pub(crate) use super::altstack::{thread_altstack, AltStack};
@@ -112,7 +113,7 @@ fn check(result: c_int) -> Result<(), i32> {
 /// The handler. The kernel passes the signal, what is known of it, and the interrupted context.
 extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: with SA_SIGINFO the kernel passes valid pointers to both records.
-    let (fault, stack_pointer) = unsafe { (fault_address(&*info), stack_pointer(&*context.cast())) };
+    let (fault, stack_pointer) = unsafe { (fault_address(&*info), arch::stack_pointer_of(&*context.cast())) };
     if let Some(slot) = fault.and_then(|fault| overflowed(fault, stack_pointer)) {
         report(&slot);
         // SAFETY: abort may be called in a signal handler.
@@ -127,11 +128,6 @@ fn fault_address(info: &libc::siginfo_t) -> Option<usize> {
     const KERNEL: c_int = 0x80;
     // SAFETY: for faults (positive codes) the kernel fills in the address.
     (info.si_code > 0 && info.si_code != KERNEL).then(|| unsafe { info.si_addr() } as usize)
-}
-
-/// The stack pointer of the interrupted code.
-fn stack_pointer(context: &libc::ucontext_t) -> usize {
-    context.uc_mcontext.gregs[libc::REG_RSP as usize] as usize
 }
 
 /// The slot whose guard was hit by code that runs on that same slot.

@@ -112,8 +112,8 @@ pub(crate) fn epoll_wait(set: c_int, events: &mut [Event], deadline: Option<u64>
     }
     // Milliseconds, rounded up so that a timer is due when we return.
     let ms = left.map_or(-1, |ns| ns.div_ceil(1_000_000).min(c_int::MAX as u64) as c_int);
-    // SAFETY: as above.
-    match unsafe { syscall(libc::SYS_epoll_wait, [set as usize, at, len, ms as isize as usize, 0, 0]) } {
+    // SAFETY: as above; there is no mask of signals.
+    match unsafe { syscall(libc::SYS_epoll_pwait, [set as usize, at, len, ms as isize as usize, 0, 0]) } {
         Err(libc::EINTR) => Ok(0),
         result => result,
     }

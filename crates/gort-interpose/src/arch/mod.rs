@@ -1,0 +1,11 @@
+//! One file per ABI: what only one processor knows.
+//!
+//! # Required items
+//!
+//! | Item | Contract |
+//! |---|---|
+//! | `tail_call_with_caller!` | the body of a naked function of two arguments, whole numbers or pointers: goes on in another one, which gets the address that it returns to as its third |
+
+mod x86_64;
+
+pub(crate) use x86_64::tail_call_with_caller;
