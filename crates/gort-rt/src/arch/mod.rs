@@ -6,6 +6,9 @@
 //! |---|---|
 //! | [`init`] | called once before any of the others; finds out how the thread pointer may be written |
 //! | [`thread_pointer`] | the base that thread-local variables are addressed from |
+//! | [`THREAD_VECTOR`] | offset from it of the word that leads to the thread vector |
+//! | [`SELF_WORDS`] | offsets from it of words that hold the thread pointer itself |
+//! | [`STACK_GUARD`] | offset from it of the stack protector's word, if it lies in the thread's block |
 //! | [`switch`] | save the present context, load another one, thread pointer included |
 //! | [`call_on_stack`] | call a function on another stack and thread pointer, then come back |
 //! | [`call_leavable`] | call a start routine, which may end by `pthread_exit` |
@@ -24,5 +27,6 @@ use x86_64 as abi;
 pub use abi::system_call;
 use abi::valgrind_request;
 pub(crate) use abi::{
-    call_leavable, call_on_stack, full_fence, init, prepare, stack_pointer_of, switch, thread_pointer,
+    call_leavable, call_on_stack, full_fence, init, prepare, stack_pointer_of, switch, thread_pointer, SELF_WORDS,
+    STACK_GUARD, THREAD_VECTOR,
 };

@@ -47,6 +47,13 @@ pub(crate) fn thread_pointer() -> usize {
     tp
 }
 
+/// The second word of the block leads to the thread vector.
+pub(crate) const THREAD_VECTOR: usize = 8;
+/// The first word and the third hold the thread pointer.
+pub(crate) const SELF_WORDS: &[usize] = &[0, 16];
+/// Compilers read the stack protector's word at fs:0x28.
+pub(crate) const STACK_GUARD: Option<usize> = Some(0x28);
+
 /// A full fence: what `fence(SeqCst)` is, by a locked instruction on the stack, which takes about half as long as `mfence`.
 #[inline(always)]
 pub(crate) fn full_fence() {

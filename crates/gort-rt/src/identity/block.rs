@@ -5,21 +5,18 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use super::glibc::Glibc;
 use super::recipe::Recipe;
 use super::{donor, Error};
+use crate::arch;
 
 /// `RSEQ_CPU_ID_REGISTRATION_FAILED`: tells users of the restartable-sequence area to ask the kernel instead.
 const RSEQ_NOT_REGISTERED: u32 = -2i32 as u32;
 /// Offset of `cpu_id` in the area.
 const RSEQ_CPU_ID: usize = 4;
-/// The ABI's words of a TCB: its own address, the thread vector, its own address again.
-pub(super) const SELF: usize = 0;
-pub(super) const DTV: usize = 8;
-pub(super) const SELF_TOO: usize = 16;
 
 /// Checks that the stack has room for the block and something to run on, and says where the thread pointer goes.
 fn place(glibc: &Glibc, lo: *mut u8, hi: *mut u8) -> Result<usize, Error> {
     /// Less than this below the block is no use to anybody.
     const LEAST_STACK: usize = 4096;
-    let needed = glibc.size() + glibc.align + LEAST_STACK;
+    let needed = glibc.layout.size() + glibc.layout.align + LEAST_STACK;
     if (hi as usize).saturating_sub(lo as usize) < needed {
         return Err(Error::TooSmall { needed });
     }
@@ -32,15 +29,15 @@ fn place(glibc: &Glibc, lo: *mut u8, hi: *mut u8) -> Result<usize, Error> {
 /// `[lo, hi)` is readable, writable and unused.
 pub(super) unsafe fn build_raw(glibc: &Glibc, lo: *mut u8, hi: *mut u8) -> Result<usize, Error> {
     let tp = place(glibc, lo, hi)?;
-    let first = tp - glibc.below;
+    let first = tp - glibc.layout.below;
     // SAFETY: `place` checked that the block lies in the caller's memory.
     unsafe { core::ptr::write_bytes(first as *mut u8, 0, hi as usize - first) };
-    // SAFETY: below `tp` there are as many bytes as static TLS needs, above it a zero TCB, as glibc itself would have it.
+    // SAFETY: around `tp` there are as many zero bytes as static TLS and TCB need, where glibc itself would have them.
     if unsafe { (glibc.allocate_tls)(tp as *mut _) }.is_null() {
         return Err(Error::NoMemory);
     }
-    for word in [SELF, SELF_TOO] {
-        // SAFETY: both words belong to the TCB, which begins at `tp`.
+    for word in arch::SELF_WORDS {
+        // SAFETY: the ABI has these words in every block.
         unsafe { ((tp + word) as *mut usize).write(tp) };
     }
     Ok(tp)
@@ -57,7 +54,7 @@ pub(super) unsafe fn build(glibc: &Glibc, recipe: &Recipe, lo: *mut u8, hi: *mut
     unsafe {
         recipe.apply(tp, lo as usize, hi as usize);
         // A list of one: taking it out of its list, as fork does in the child, leaves it as it is.
-        let node = tp + glibc.list;
+        let node = tp.wrapping_add_signed(glibc.list);
         (node as *mut [usize; 2]).write([node, node]);
         give_number(glibc, tp, tid);
     }
@@ -116,5 +113,5 @@ unsafe fn give_number(glibc: &Glibc, tp: usize, tid: u32) {
 /// `tp` is the thread pointer of a block that outlives the reference.
 unsafe fn number<'a>(glibc: &Glibc, tp: usize) -> &'a AtomicU32 {
     // SAFETY: the table of offsets says that an aligned 32-bit word lies there.
-    unsafe { AtomicU32::from_ptr((tp + glibc.tid) as *mut u32) }
+    unsafe { AtomicU32::from_ptr(tp.wrapping_add_signed(glibc.tid) as *mut u32) }
 }

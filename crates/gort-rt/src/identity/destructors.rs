@@ -55,7 +55,7 @@ impl KeyTables {
         for first in 0..self.first_len {
             // SAFETY: the tables say that so many pointers lie there; the values they lead to belong to this thread.
             unsafe {
-                let block = ((tp + self.first_level) as *const *mut u8).add(first).read();
+                let block = (tp.wrapping_add_signed(self.first_level) as *const *mut u8).add(first).read();
                 if block.is_null() {
                     continue;
                 }
@@ -83,7 +83,8 @@ impl KeyTables {
         }
         // SAFETY: as in `each`; a pair has the size of a value.
         unsafe {
-            let pointers = core::slice::from_raw_parts((tp + self.first_level) as *const usize, self.first_len);
+            let pointers =
+                core::slice::from_raw_parts(tp.wrapping_add_signed(self.first_level) as *const usize, self.first_len);
             let [first, others @ ..] = pointers else { return true };
             if *first == 0 || others.iter().fold(0, |all, pointer| all | pointer) != 0 {
                 return false;
@@ -146,7 +147,7 @@ impl KeyTables {
         for first in 1..self.first_len {
             // SAFETY: glibc allocates these blocks with calloc and would free them at the thread's end.
             unsafe {
-                let slot = ((tp + self.first_level) as *mut *mut c_void).add(first);
+                let slot = (tp.wrapping_add_signed(self.first_level) as *mut *mut c_void).add(first);
                 libc::free(slot.replace(core::ptr::null_mut()));
             }
         }

@@ -12,7 +12,6 @@
 //! The resolver's state itself lies outside of libc's variables. It is closed by libc's public function for that.
 
 use core::ffi::{c_int, c_void};
-use core::ops::Range;
 use std::alloc::{GlobalAlloc, Layout, System};
 
 use super::glibc::{Glibc, Resolver};
@@ -78,19 +77,14 @@ pub(super) unsafe fn inherit(glibc: &Glibc, share: Share, tp: usize) {
         let Some(record) = estate.as_ref() else { return };
         heap.0 = record.next;
         drop(heap);
-        let own = block(glibc, record.tp);
+        let own = glibc.layout.block(record.tp);
         for i in 0..share.words() {
             let word = estate.add(1).cast::<usize>().add(i).read();
-            let word = if own.contains(&word) { word - record.tp + tp } else { word };
+            let word = if own.contains(&word) { word.wrapping_sub(record.tp).wrapping_add(tp) } else { word };
             share.start(tp).add(i).write(word);
         }
         System.dealloc(estate.cast(), layout(share.words()));
     }
-}
-
-/// The addresses of the block at `tp`.
-fn block(glibc: &Glibc, tp: usize) -> Range<usize> {
-    tp - glibc.below..tp.wrapping_add(glibc.tcb)
 }
 
 impl Resolver {

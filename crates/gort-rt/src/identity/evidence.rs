@@ -7,9 +7,7 @@ use super::donor::Model;
 use super::glibc::Glibc;
 use super::recipe::{Recipe, Snapshot};
 use super::Error;
-
-/// Offset of the stack protector's word: compilers read it there.
-const STACK_GUARD: isize = 0x28;
+use crate::arch;
 
 /// A block of ours as `_dl_allocate_tls` makes it, and those of two threads.
 #[derive(Debug, Clone)]
@@ -52,7 +50,7 @@ impl Evidence {
         // Different sizes, so that sizes and addresses computed from them can be told apart.
         const STACKS: [usize; 3] = [256 << 10, 320 << 10, 448 << 10];
         const PAGE: usize = 4096;
-        let room = glibc.size().next_multiple_of(PAGE);
+        let room = glibc.layout.size().next_multiple_of(PAGE);
         let [ours, one, two] = STACKS.map(|stack| Mapping::new(stack + room));
         let (ours, one, two) = (ours?, one?, two?);
         // SAFETY: the mappings are fresh and outlive the block and the threads.
@@ -76,8 +74,8 @@ impl Evidence {
     pub(super) fn recipe(mut self, glibc: &Glibc) -> Result<Recipe, Error> {
         for model in &self.models {
             let tp = model.tp as u64;
-            if model.word(block::SELF as isize) != tp || model.word(block::SELF_TOO as isize) != tp {
-                return Err(Error::Layout("a thread's block does not begin with its own address".into()));
+            if arch::SELF_WORDS.iter().any(|&offset| model.word(offset.cast_signed()) != tp) {
+                return Err(Error::Layout("a thread's block does not have its own address".into()));
             }
             if model.tp != glibc.thread_pointer(model.hi) {
                 return Err(Error::Layout("a thread's block is not at the top of its stack".into()));
@@ -85,11 +83,11 @@ impl Evidence {
             if model.half(glibc.tid) != model.tid {
                 return Err(Error::Layout(format!("no thread id at offset {}", glibc.tid)));
             }
-            let list = glibc.list as isize;
+            let list = glibc.list;
             if model.word(list) == 0 || model.word(list + 8) == 0 {
                 return Err(Error::Layout(format!("no links at offset {list}")));
             }
-            if model.word(STACK_GUARD) != stack_guard() {
+            if arch::STACK_GUARD.is_some_and(|offset| model.word(offset.cast_signed()) != own_word(offset)) {
                 return Err(Error::Layout("threads differ in the stack protector's word".into()));
             }
         }
@@ -100,9 +98,9 @@ impl Evidence {
     }
 }
 
-/// The calling thread's word for the stack protector.
-fn stack_guard() -> u64 {
-    let at = crate::arch::thread_pointer().wrapping_add_signed(STACK_GUARD);
-    // SAFETY: the ABI gives the word this place in every thread's block.
+/// The word at an offset from the calling thread's thread pointer.
+fn own_word(offset: usize) -> u64 {
+    let at = arch::thread_pointer() + offset;
+    // SAFETY: the ABI has such a word in every thread's block.
     unsafe { (at as *const u64).read() }
 }

@@ -10,6 +10,7 @@ use core::ffi::{c_void, CStr};
 use core::ops::Range;
 
 use super::{Error, Layout};
+use crate::arch;
 
 /// What a dynamic thread vector holds for a module whose block this thread has not needed yet.
 pub(super) const DTV_UNALLOCATED: usize = usize::MAX;
@@ -23,16 +24,12 @@ pub(super) struct Glibc {
     pub(super) deallocate_tls: unsafe extern "C" fn(*mut c_void, bool),
     /// Runs the destructors that `__cxa_thread_atexit_impl` registered on this thread pointer.
     pub(super) call_tls_dtors: unsafe extern "C" fn(),
-    /// Bytes of static TLS below the thread pointer, the reserve for late libraries included.
-    pub(super) below: usize,
-    /// Size of `struct pthread`, which begins at the thread pointer.
-    pub(super) tcb: usize,
-    /// Alignment of the thread pointer.
-    pub(super) align: usize,
-    /// Offset of the 32-bit thread id.
-    pub(super) tid: usize,
-    /// Offset of the two links by which glibc chains threads.
-    pub(super) list: usize,
+    /// The shape of a block.
+    pub(super) layout: Layout,
+    /// Offset from the thread pointer of the 32-bit thread id.
+    pub(super) tid: isize,
+    /// Offset from the thread pointer of the two links by which glibc chains threads.
+    pub(super) list: isize,
     /// Where the values of pthread keys lie.
     pub(super) keys: KeyTables,
     /// Offsets from the thread pointer of the area that the kernel writes the CPU number to, if glibc has one.
@@ -60,7 +57,7 @@ pub(super) struct KeyTables {
     pub(super) key_seq: usize,
     pub(super) key_destructor: usize,
     /// Offset from the thread pointer of the pointers to blocks of values, and their number.
-    pub(super) first_level: usize,
+    pub(super) first_level: isize,
     pub(super) first_len: usize,
     /// Values in one block; bytes per value; offsets of its sequence number and datum.
     pub(super) second_len: usize,
@@ -77,13 +74,9 @@ unsafe impl Sync for Glibc {}
 impl Glibc {
     /// Looks everything up.
     pub(super) fn find() -> Result<Glibc, Error> {
-        let (size, align) = static_info()?;
-        let tcb = word(c"_thread_db_sizeof_pthread")?;
-        // As `pthread_create` rounds it: static TLS and TCB together are a multiple of the alignment.
-        let total = size.next_multiple_of(align);
-        if total < tcb {
-            return Err(Error::Layout(format!("{size} bytes of static TLS cannot hold a TCB of {tcb}")));
-        }
+        let layout = layout()?;
+        // The tables count from the beginning of `struct pthread`.
+        let from_tp = |offset: usize| layout.number.wrapping_add_unsigned(offset);
         let [first_bits, first_count, first_level] = field(c"_thread_db_pthread_specific")?;
         let [level_bits, second_len, _] = field(c"_thread_db_pthread_key_data_level2_data")?;
         let value_size = word(c"_thread_db_sizeof_pthread_key_data")?;
@@ -107,17 +100,15 @@ impl Glibc {
             allocate_tls,
             deallocate_tls,
             call_tls_dtors,
-            below: total - tcb,
-            tcb,
-            align,
-            tid: field(c"_thread_db_pthread_tid")?[2],
-            list: field(c"_thread_db_pthread_list")?[2],
+            layout,
+            tid: from_tp(field(c"_thread_db_pthread_tid")?[2]),
+            list: from_tp(field(c"_thread_db_pthread_list")?[2]),
             keys: KeyTables {
                 keys: symbol(c"__pthread_keys")?.cast(),
                 key_size: word(c"_thread_db_sizeof_pthread_key_struct")?,
                 key_seq: field(c"_thread_db_pthread_key_struct_seq")?[2],
                 key_destructor: field(c"_thread_db_pthread_key_struct_destr")?[2],
-                first_level,
+                first_level: from_tp(first_level),
                 // Depending on the release the table calls it one field or an array; either way it is all pointers.
                 first_len: first_bits * first_count / usize::BITS as usize,
                 second_len,
@@ -130,19 +121,9 @@ impl Glibc {
         })
     }
 
-    /// The shape of blocks.
-    pub(super) fn layout(&self) -> Layout {
-        Layout { tcb: self.tcb, below: self.below, align: self.align }
-    }
-
     /// The thread pointer that `pthread_create` would choose for a stack that ends at `hi`.
     pub(super) fn thread_pointer(&self, hi: usize) -> usize {
-        self.layout().thread_pointer(hi)
-    }
-
-    /// Bytes of a block: static TLS and TCB.
-    pub(super) fn size(&self) -> usize {
-        self.below + self.tcb
+        self.layout.thread_pointer(hi)
     }
 }
 
@@ -158,7 +139,26 @@ fn optional(name: &'static CStr) -> Option<*mut c_void> {
     (!address.is_null()).then_some(address)
 }
 
-/// Size and alignment of static TLS with the TCB.
+/// The shape of a block: as `pthread_create` computes it.
+fn layout() -> Result<Layout, Error> {
+    let (size, align) = static_info()?;
+    let tcb = word(c"_thread_db_sizeof_pthread")?;
+    let total = size.next_multiple_of(align);
+    // SAFETY: no preconditions.
+    let own = unsafe { libc::pthread_self() } as usize;
+    let number = own.wrapping_sub(arch::thread_pointer()).cast_signed();
+    // The ABI's two variants. In the one the loader's size includes `struct pthread`, in the other it does not.
+    if number == 0 && total >= tcb {
+        Ok(Layout { below: total - tcb, above: tcb, align, number })
+    } else if number == -tcb.cast_signed() {
+        Ok(Layout { below: tcb, above: total, align, number })
+    } else {
+        let what = format!("static TLS of {size} bytes, and a TCB of {tcb} at {number} from the thread pointer");
+        Err(Error::Layout(what))
+    }
+}
+
+/// Size and alignment of static TLS.
 fn static_info() -> Result<(usize, usize), Error> {
     let address = symbol(c"_dl_get_tls_static_info")?;
     let (mut size, mut align) = (0usize, 0usize);

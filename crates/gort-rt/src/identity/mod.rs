@@ -1,13 +1,18 @@
 //! A goroutine's identity: the thread block that makes code running on it a thread to Rust and to C.
 //!
-//! On x86-64 the thread pointer (`fs` base) points at a *thread control block*, glibc's `struct pthread`; below it lie the
-//! static thread-local variables of all modules, and its second word leads to the thread vector, which finds the dynamic
-//! ones. A goroutine has such a block of its own at the top of its stack mapping, where `pthread_create` puts a thread's:
+//! A thread's block has two parts. The *thread control block* (TCB) is glibc's `struct pthread`. Static TLS holds the
+//! thread-local variables of all modules that were there at the start, and some room. Between them, or at the end of one, is
+//! the place that the thread pointer points at; from there a word leads to the thread vector, which finds the variables of
+//! libraries loaded later. A goroutine has such a block of its own at the top of its stack mapping, where `pthread_create`
+//! puts a thread's. The ABI of a processor has one of two arrangements:
 //!
 //! ```text
-//!   lo                                tp - below          tp           tp + tcb <= hi
-//!   | guard |   stack, grows down  <--|  static TLS       |  TCB       |
+//!   lo                             tp - below           tp            tp + above <= hi
+//!   | guard |  stack, grows down <-|  static TLS        | TCB         |    x86-64 (variant II)
+//!   | guard |  stack, grows down <-|  TCB               | static TLS  |    AArch64 (variant I)
 //! ```
+//!
+//! Which one it is, is learnt as everything else is: from where `pthread_self` says that the TCB is.
 //!
 //! # Two ways to make one
 //!
@@ -39,6 +44,8 @@
 //! * `pthread_exit` on a goroutine has no start frame to unwind to, unless `pthread` has made one, and ends in a null access;
 //!   where there are hooks, with a message.
 //! * The kernel does not know a goroutine's list of robust mutexes, nor its id as an owner of priority-inheriting ones.
+//! * Where nobody calls [`refresh`] (no hooks), goroutines that exist already read zeros in the initial-exec variables of a
+//!   library loaded later. With TLS descriptors, which AArch64's compilers use, a library with few variables counts as such.
 //! * Constructors that `dlopen` runs *on a goroutine* see zeros in initial-exec variables of their own library: the loader
 //!   fills in only blocks in its list before it runs them. So `gort-interpose` has them run on the kernel thread's own block.
 //! * A goroutine that a constructor starts has those variables put back to their first values once more when [`refresh`]
@@ -58,6 +65,7 @@ mod recipe;
 #[cfg(test)]
 mod tests;
 
+use core::ops::Range;
 use std::ffi::{c_int, CStr, OsString};
 use std::fmt;
 use std::sync::OnceLock;
@@ -118,18 +126,30 @@ pub(crate) enum Mode {
 /// The shape of a block, the same for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Layout {
-    /// Bytes of the TCB, from the thread pointer up.
-    pub(crate) tcb: usize,
-    /// Bytes of static TLS below the thread pointer. The stack begins under them.
+    /// Bytes of the block below the thread pointer. The stack begins under them.
     pub(crate) below: usize,
+    /// Bytes of the block from the thread pointer up.
+    pub(crate) above: usize,
     /// Alignment of the thread pointer, a power of two.
     pub(crate) align: usize,
+    /// Offset from the thread pointer of the TCB, whose address is the thread's number (`pthread_t`).
+    pub(crate) number: isize,
 }
 
 impl Layout {
     /// The thread pointer of a block at the top of a mapping that ends at `hi`.
     pub(crate) fn thread_pointer(&self, hi: usize) -> usize {
-        (hi - self.tcb) & !(self.align - 1)
+        (hi - self.above) & !(self.align - 1)
+    }
+
+    /// Bytes of a block.
+    fn size(&self) -> usize {
+        self.below + self.above
+    }
+
+    /// The addresses of the block with this thread pointer.
+    fn block(&self, tp: usize) -> Range<usize> {
+        tp - self.below..tp + self.above
     }
 
     /// Where the stack of a block begins, 16-byte aligned: pushes go below this address.
@@ -175,7 +195,17 @@ fn state() -> &'static State {
 
 /// The shape of blocks.
 pub(crate) fn layout() -> Layout {
-    state().glibc.layout()
+    state().glibc.layout
+}
+
+/// The number (`pthread_t`) of the thread or goroutine with this thread pointer.
+pub(crate) fn number_of(tp: usize) -> usize {
+    tp.wrapping_add_signed(layout().number)
+}
+
+/// The thread pointer of the thread or goroutine with this number.
+pub(crate) fn tp_of(number: usize) -> usize {
+    number.wrapping_sub(layout().number.cast_unsigned())
 }
 
 /// How blocks are made, and why so if not by hand.

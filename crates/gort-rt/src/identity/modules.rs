@@ -38,10 +38,10 @@ use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::alloc;
 
-use super::block::DTV;
 use super::glibc::{Glibc, DTV_UNALLOCATED};
 use super::lock::{Guard, Lock};
 use super::Error;
+use crate::arch;
 use crate::os::{self, Thread};
 use crate::sync::rawmutex::RawMutex;
 
@@ -50,8 +50,8 @@ use crate::sync::rawmutex::RawMutex;
 struct Module {
     /// The loader's number for it: its entry in each thread vector.
     id: usize,
-    /// How far below the thread pointer its share begins, if it has a fixed place.
-    offset: Option<usize>,
+    /// Where its share begins, from the thread pointer, if it has a fixed place.
+    offset: Option<isize>,
     /// What its variables start as; the rest of `size` is zero.
     image: Box<[u8]>,
     size: usize,
@@ -74,8 +74,8 @@ struct View {
 /// Libc's place in every block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Share {
-    /// How far below the thread pointer it begins.
-    offset: usize,
+    /// Where it begins, from the thread pointer.
+    offset: isize,
     /// Its length in bytes.
     size: usize,
 }
@@ -83,7 +83,7 @@ pub(super) struct Share {
 impl Share {
     /// Its first word in the block at `tp`.
     pub(super) fn start(self, tp: usize) -> *mut usize {
-        (tp - self.offset) as *mut usize
+        tp.wrapping_add_signed(self.offset) as *mut usize
     }
 
     /// Its length in words.
@@ -118,7 +118,7 @@ type Entry = [usize; 2];
 /// `tp` is the thread pointer of a block made by glibc.
 unsafe fn vector(tp: usize) -> *mut Entry {
     // SAFETY: the ABI gives the vector's address this place.
-    unsafe { ((tp + DTV) as *const *mut Entry).read() }
+    unsafe { ((tp + arch::THREAD_VECTOR) as *const *mut Entry).read() }
 }
 
 /// Puts every module's variables back, libc's and ld.so's excepted. False: it cannot, because the block has met modules that
@@ -270,7 +270,7 @@ impl Module {
     unsafe fn put_fixed(&self, tp: usize) {
         if let Some(offset) = self.offset {
             // SAFETY: the loader gave the module these bytes of every block.
-            unsafe { self.put((tp - offset) as *mut u8) };
+            unsafe { self.put(tp.wrapping_add_signed(offset) as *mut u8) };
         }
     }
 
@@ -379,7 +379,7 @@ impl Scratch<'_> {
             return Err(Error::NoMemory);
         }
         let scratch = Scratch { glibc, memory, tp: glibc.thread_pointer(memory as usize + layout.size()) };
-        // SAFETY: there are `below` bytes under the thread pointer and a zero TCB above it.
+        // SAFETY: the memory has room for a block around the thread pointer, and is zero.
         if unsafe { (glibc.allocate_tls)(scratch.tp as *mut c_void) }.is_null() {
             return Err(Error::NoMemory);
         }
@@ -387,7 +387,7 @@ impl Scratch<'_> {
     }
 
     fn layout(glibc: &Glibc) -> alloc::Layout {
-        alloc::Layout::from_size_align(glibc.size().next_multiple_of(glibc.align), glibc.align)
+        alloc::Layout::from_size_align(glibc.layout.size().next_multiple_of(glibc.layout.align), glibc.layout.align)
             .expect("glibc's alignment is a power of two")
     }
 
@@ -396,8 +396,8 @@ impl Scratch<'_> {
         unsafe { (*vector(self.tp))[0] }
     }
 
-    /// How far below the thread pointer a module begins, if it has a fixed place.
-    fn offset(&self, id: usize) -> Option<usize> {
+    /// Where a module begins, from the thread pointer, if it has a fixed place.
+    fn offset(&self, id: usize) -> Option<isize> {
         // SAFETY: as above; the number of entries stands before entry 0.
         let address = unsafe {
             let vector = vector(self.tp);
@@ -406,8 +406,8 @@ impl Scratch<'_> {
             }
             (*vector.add(id))[0]
         };
-        let offset = self.tp.wrapping_sub(address);
-        (1..=self.glibc.below).contains(&offset).then_some(offset)
+        let fixed = self.glibc.layout.block(self.tp).contains(&address);
+        fixed.then(|| address.wrapping_sub(self.tp).cast_signed())
     }
 }
 

@@ -17,6 +17,7 @@
 //! A single word that is not understood means that this recipe may not be used: see the module's head.
 
 use super::glibc::Glibc;
+use crate::arch;
 
 /// How to compute one word of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,12 +66,12 @@ impl Snapshot {
     /// # Safety
     /// `tp` is the thread pointer of a complete block on that stack, and no code runs on it.
     pub(super) unsafe fn take(glibc: &Glibc, tp: usize, lo: usize, hi: usize, tid: u32) -> Snapshot {
-        let first = (tp - glibc.below) as *const u64;
-        let words = (0..glibc.size() / WORD)
+        let first = (tp - glibc.layout.below) as *const u64;
+        let words = (0..glibc.layout.size() / WORD)
             // SAFETY: the caller vouches for the whole block, and its parts are multiples of the word size.
             .map(|i| unsafe { first.add(i).read_volatile() })
             .collect();
-        Snapshot { tp, lo, hi, tid, below: glibc.below, words, start_words: [0; 2] }
+        Snapshot { tp, lo, hi, tid, below: glibc.layout.below, words, start_words: [0; 2] }
     }
 
     /// The word at an offset from the thread pointer.
@@ -79,15 +80,15 @@ impl Snapshot {
     }
 
     /// The 32-bit half word at an offset from the thread pointer.
-    pub(super) fn half(&self, offset: usize) -> u32 {
-        (self.word((offset & !7) as isize) >> (8 * (offset & 4))) as u32
+    pub(super) fn half(&self, offset: isize) -> u32 {
+        (self.word(offset & !7) >> (8 * (offset & 4))) as u32
     }
 
     /// Zeroes the words that have a name of their own, so that they compare equal.
     pub(super) fn erase_named(&mut self, glibc: &Glibc) {
-        self.erase(8, 8);
-        self.erase(glibc.tid as isize, 4);
-        self.erase(glibc.list as isize, 16);
+        self.erase(arch::THREAD_VECTOR.cast_signed(), WORD);
+        self.erase(glibc.tid, 4);
+        self.erase(glibc.list, 2 * WORD);
         if let Some(rseq) = &glibc.rseq {
             self.erase(rseq.start, rseq.len());
         }

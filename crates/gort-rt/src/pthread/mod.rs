@@ -1,8 +1,8 @@
 //! Goroutines for `pthread_create`: what the hooks of `gort-interpose` make of threads that other crates and C start.
 //!
-//! To glibc the number of a thread (`pthread_t`) is the address of its thread block, and `pthread_self` returns what the
-//! block says of itself. So the number of a goroutine is the thread pointer of its identity, and the arena of stacks tells
-//! whether a number is one of ours ([`find`]).
+//! To glibc the number of a thread (`pthread_t`) is the address of its thread control block, and `pthread_self` computes it
+//! from the thread pointer. So the number of a goroutine is an address in its identity, and the arena of stacks tells whether
+//! a number is one of ours ([`find`]).
 //!
 //! Such a *numbered* goroutine differs from others in three ways:
 //!
@@ -26,6 +26,7 @@ pub use number::{find, Numbered, Stack, Until};
 pub(crate) use record::Record;
 
 use crate::fork;
+use crate::identity;
 use crate::os;
 use crate::sched;
 use crate::sched::g::{Kind, G};
@@ -119,7 +120,7 @@ pub unsafe fn create(number: *mut libc::pthread_t, wanted: Wanted, start: Start,
         g.numbered.set(true);
         g.pthread.open(wanted.detached);
         // SAFETY: the caller's promise.
-        unsafe { number.write(g.tp.get() as libc::pthread_t) };
+        unsafe { number.write(identity::number_of(g.tp.get()) as libc::pthread_t) };
     };
     // SAFETY: `main` borrows nothing but its goroutine, and `call` does not unwind.
     match unsafe { spawn::spawn_embodied(wanted.stack, introduce, main) } {

@@ -7,6 +7,7 @@ use super::record::{Record, Refusal};
 use super::{has_goroutines, record::NAME_BYTES};
 use crate::arch;
 use crate::fork;
+use crate::identity;
 use crate::sched::g::G;
 use crate::sched::gfree;
 use crate::stack::{self, Slot};
@@ -58,12 +59,13 @@ pub fn find(number: libc::pthread_t) -> Option<Numbered> {
 impl Numbered {
     /// The record in the goroutine with this number, if an identity with it exists.
     fn record(&self) -> Option<&'static Record> {
-        if stack::tp_of(self.slot.wait) != self.number {
+        let tp = stack::tp_of(self.slot.wait);
+        if tp != identity::tp_of(self.number) {
             return None;
         }
         // SAFETY: there is an identity, so there is a G below it, in memory that is never unmapped. Should the goroutine
         // die and go cold just now, the record reads as zeroes, which are valid.
-        Some(unsafe { &(*G::below(self.number)).pthread })
+        Some(unsafe { &(*G::below(tp)).pthread })
     }
 
     fn open(&self) -> Option<&'static Record> {
@@ -72,7 +74,7 @@ impl Numbered {
 
     /// Whether this is the caller's own number.
     pub fn is_self(&self) -> bool {
-        self.number == arch::thread_pointer()
+        self.number == identity::number_of(arch::thread_pointer())
     }
 
     /// Whether the number is somebody's: the caller's, or that of a goroutine that has not been joined yet.
@@ -127,7 +129,7 @@ impl Numbered {
     fn let_go(self, record: &Record) {
         if record.let_go() {
             // SAFETY: the scheduler has let go before, so the goroutine is dead and nobody runs on its stack.
-            unsafe { gfree::bury_from_outside(G::below(self.number)) };
+            unsafe { gfree::bury_from_outside(G::below(identity::tp_of(self.number))) };
         }
     }
 

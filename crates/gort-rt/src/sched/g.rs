@@ -17,6 +17,8 @@
 //!        └────────────────────────────┘
 //! ```
 //!
+//! (By some ABIs the two parts of the thread block are the other way round; see `identity`.)
+//!
 //! How it waits is argued in `waitword`.
 
 use crate::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -264,7 +264,7 @@ where
 /// Bytes of a slot's usable memory that a goroutine with a stack of `usable` bytes takes.
 pub(crate) fn slot_size(usable: usize) -> usize {
     let layout = identity::layout();
-    let overhead = layout.tcb + layout.below + layout.align + mem::size_of::<G>() + 64 * (COLOURS as usize + 2);
+    let overhead = layout.below + layout.above + layout.align + mem::size_of::<G>() + 64 * (COLOURS as usize + 2);
     // What is too large stays too large: the arena says so.
     usable.saturating_add(overhead)
 }

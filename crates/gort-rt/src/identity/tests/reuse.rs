@@ -80,7 +80,7 @@ both! {
 
 #[test]
 fn a_small_mapping_is_refused() {
-    let mut memory = vec![0u8; 8192];
+    let mut memory = vec![0u8; 4096];
     let range = memory.as_mut_ptr_range();
     // SAFETY: the memory is ours and not used for anything else.
     let result = unsafe { state().create(&Mode::Built, range.start, range.end, 1 << 29) };
