@@ -14,6 +14,7 @@
 //! | [`call_leavable`] | call a start routine, which may end by `pthread_exit` |
 //! | [`prepare`] | lay out a first frame so that [`switch`] enters a function on a fresh stack |
 //! | [`full_fence`] | no load or store crosses it, in either direction |
+//! | [`fence_after_rmw`] | the same, by one who has just made an atomic read-modify-write, which may be fence enough |
 //! | [`system_call`] | enter the kernel |
 //! | [`stack_pointer_of`] | the stack pointer in what a signal handler is given |
 //! | [`valgrind_request`] | ask valgrind, which runs this processor's programs; for [`valgrind`] |
@@ -27,6 +28,6 @@ use x86_64 as abi;
 pub use abi::system_call;
 use abi::valgrind_request;
 pub(crate) use abi::{
-    call_leavable, call_on_stack, full_fence, init, prepare, stack_pointer_of, switch, thread_pointer, SELF_WORDS,
-    STACK_GUARD, THREAD_VECTOR,
+    call_leavable, call_on_stack, fence_after_rmw, full_fence, init, prepare, stack_pointer_of, switch, thread_pointer,
+    SELF_WORDS, STACK_GUARD, THREAD_VECTOR,
 };

@@ -23,7 +23,7 @@
 
 use core::arch::{asm, naked_asm};
 use core::ffi::{c_int, c_void};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{compiler_fence, AtomicBool, Ordering};
 
 /// Bit of `AT_HWCAP2` by which the kernel says that user code may execute `wrfsbase`.
 const HWCAP2_FSGSBASE: u64 = 1 << 1;
@@ -60,6 +60,13 @@ pub(crate) fn full_fence() {
     // SAFETY: changes no bit of the word that the stack pointer points at; only the flags change, and without `nomem` it is a compiler fence
     // too.
     unsafe { asm!("lock or dword ptr [rsp], 0", options(nostack)) };
+}
+
+/// A full fence, by one whose last atomic operation was a read-modify-write: on x86-64 those are locked instructions, which no
+/// load or store crosses, so only the compiler must be told.
+#[inline(always)]
+pub(crate) fn fence_after_rmw() {
+    compiler_fence(Ordering::SeqCst);
 }
 
 /// Enters the kernel: the call `number` with its arguments; those that it does not have are ignored. Returns what the kernel does: from -4095

@@ -4,6 +4,7 @@
 //! events of descriptors meanwhile, in place of a futex (see `poll::events`). An M that was not needed for
 //! a while ends its thread, unless it is the last sleeper: threads made for a burst of blocking calls go away again.
 
+use crate::arch;
 use crate::atomic::Ordering;
 use crate::os;
 use crate::poll;
@@ -82,6 +83,8 @@ pub(crate) fn release_and_recheck(m: &'static M) -> Recheck {
     if spun {
         s.nmspinning.fetch_sub(1, Ordering::SeqCst);
     }
+    // The P has been counted in as idle, under a lock; those who set timers look at the count afterwards. See `time::set`.
+    arch::fence_after_rmw();
     // Only rings count: what stands in a runnext is the business of the P that is running.
     let work = s.has_global() || s.ps.iter().any(|p| p.ring_len() as i32 > 0);
     let until = time::next_of_all();

@@ -11,14 +11,14 @@
 //! # Why a wake-up is not lost
 //! ```text
 //!   waiter                                waker, after it changed the word
-//!   lock the bucket      (SeqCst)         full fence
+//!   lock the bucket, full fence           full fence
 //!   bucket.waiters + 1                    lock free, and then bucket.waiters == 0 ?  nobody waits
 //!   *word == expected ?  no: leave        lock the bucket
 //!   arm, queue a node, unlock             take matching nodes out, claim their tickets, unlock
 //!   park
 //! ```
-//! If the waker finds the lock free, then either the waiter locks later than that in the order of SeqCst operations: then it
-//! reads the changed word and does not wait; or it has unlocked, and the waker reads its count. If the waker finds the lock
+//! If the waker finds the lock free, then either the waiter's fence comes later in the order of fences: then it reads the
+//! changed word and does not wait; or it comes earlier, so the waiter has unlocked, and the waker reads its count. If the waker finds the lock
 //! taken or somebody counted, it takes the lock, which orders the two (fence or not): either the node is there, or the
 //! waiter locks after the waker and reads the changed word. From the queue on, the ticket of the wait decides: see
 //! `sched::waitword`. (The count is there so that a wake that concerns no goroutine takes no lock: wakes are made in signal
@@ -34,7 +34,7 @@
 pub(crate) mod sentry;
 
 use crate::arch;
-use crate::atomic::{bound, compiler_fence, fence, spin_loop, AtomicU32, Ordering};
+use crate::atomic::{bound, fence, spin_loop, AtomicU32, Ordering};
 use crate::sched::g::{Claim, Ticket, G};
 use crate::sched::global::Batch;
 use crate::sched::{self, wake};
@@ -188,8 +188,9 @@ impl DerefMut for Locked<'_> {
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        // A read-modify-write, which on x86-64 no later load overtakes: see `lock_for_wake`.
         self.queue = None;
+        // Between letting go and the look at `missed`: see `lock_for_wake`.
+        arch::fence_after_rmw();
         if self.bucket.missed.load(Ordering::SeqCst) != 0 {
             self.bucket.make_up();
         }
@@ -263,6 +264,8 @@ fn wait_or<R>(
 ) -> Result<Wait, R> {
     let bucket = bucket(key);
     let mut queue = bucket.lock();
+    // What `instead` reads, by whatever instructions libc has, it reads after the lock was taken: see the module's head.
+    arch::fence_after_rmw();
     bucket.count_in();
     if let Some(other) = instead(&mut queue) {
         bucket.count_out(1);
@@ -328,14 +331,10 @@ pub(crate) fn kernels_turn(word: usize) -> bool {
 
 /// Whether goroutines may be waiting for `key`: a wake that would find nobody can be left out.
 ///
-/// Without a fence of its own on x86-64: the caller changed the object by a locked instruction, which is one.
+/// The caller has just changed the object by an atomic read-modify-write.
 #[inline]
 pub(crate) fn has_waiters(key: usize) -> bool {
-    if cfg!(target_arch = "x86_64") {
-        compiler_fence(Ordering::SeqCst);
-    } else {
-        fence(Ordering::SeqCst);
-    }
+    arch::fence_after_rmw();
     bucket(key).is_in_use()
 }
 

@@ -11,6 +11,7 @@
 
 mod array;
 
+use crate::arch;
 use crate::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::os;
 use crate::sched::g::{Claim, Ticket, G};
@@ -147,6 +148,9 @@ pub(crate) fn set(g: &G, ticket: Ticket, when: u64) -> Timer {
     let s = sched();
     let shard: &'static Shard = &s.ps[hint as usize % s.ps.len()].timers;
     shard.add(Entry { when, ticket });
+    // The entry was made known, under a lock; whoever goes idle counts itself in, then looks at all entries. One of us sees
+    // the other.
+    arch::fence_after_rmw();
     if detached || s.npidle.load(Ordering::SeqCst) as usize == s.ps.len() {
         wake::wake_timekeeper();
     }
