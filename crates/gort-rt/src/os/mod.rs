@@ -30,6 +30,7 @@
 //! | [`mem::unreserve`] | give address space back | yes |
 //! | [`mem::release_pages`] | give memory back, keep the addresses; they read as zero | yes |
 //! | [`mem::guard_install`] | make pages fault without splitting the mapping | yes |
+//! | [`mem::is_readable`] | whether the first bytes of zeroed memory can be read | yes |
 //! | [`mem::protect_none`] | make pages fault by taking their access rights away | yes |
 //! | [`epoll::epoll_create`], [`epoll::epoll_register`], [`epoll::epoll_ensure`], [`epoll::epoll_remove`] | a set of descriptors that reports changes of their readiness, once each | yes |
 //! | [`epoll::epoll_wait`], [`epoll::readiness`] | wait for such changes; what they mean | yes |

@@ -52,6 +52,7 @@ fn an_overflow_is_reported() {
         return;
     }
     set_describe(|slot| Some((77, b"worker", slot.usable())));
+    super::super::init(None, 0);
     install().unwrap();
     run_on(&alloc(super::super::DEFAULT_USABLE).unwrap(), overflow);
 }
@@ -60,14 +61,14 @@ fn an_overflow_is_reported() {
 fn an_overflow_of_nobody_we_know_with_mprotect() {
     if !testing::is_child() {
         let output = testing::run_child("stack::overflow::tests::an_overflow_of_nobody_we_know_with_mprotect");
-        assert!(text(&output).contains("\ngort: goroutine '<unnamed>' (stack 0) has overflowed its stack of 112 KiB\n"));
+        assert!(text(&output).contains("\ngort: goroutine '<unnamed>' (stack 0) has overflowed its stack of 240 KiB\n"));
         assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", text(&output));
         return;
     }
     super::super::init(Some(super::super::Guard::Protect), 0);
     install().unwrap();
     install().unwrap();
-    run_on(&alloc(100_000).unwrap(), overflow);
+    run_on(&alloc(super::super::DEFAULT_USABLE).unwrap(), overflow);
 }
 
 #[test]
@@ -78,6 +79,7 @@ fn a_wild_pointer_is_an_ordinary_fault() {
         assert!(!text(&output).contains("gort:"), "{}", text(&output));
         return;
     }
+    super::super::init(None, 0);
     install().unwrap();
     touch_guard(&alloc(0).unwrap());
 }
@@ -95,6 +97,7 @@ fn a_wild_pointer_from_one_slot_into_another_is_too() {
         assert!(!text(&output).contains("gort:"), "{}", text(&output));
         return;
     }
+    super::super::init(None, 0);
     install().unwrap();
     run_on(&alloc(super::super::DEFAULT_USABLE).unwrap(), touch_another_guard);
 }
@@ -114,6 +117,7 @@ fn ignored_and_default_actions_still_die_of_faults() {
         libc::raise(libc::SIGSEGV);
     }
     eprintln!("survived a signal that was sent");
+    super::super::init(None, 0);
     touch_guard(&alloc(0).unwrap());
 }
 
@@ -163,6 +167,7 @@ fn previous_handlers_are_called_and_come_back() {
     assert!(uninstall());
     assert_eq!(current(), plain);
     assert!(uninstall(), "nothing to do");
+    super::super::init(None, 0);
     install().unwrap();
     touch_guard(&alloc(0).unwrap());
 }

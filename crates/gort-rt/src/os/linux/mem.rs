@@ -63,6 +63,13 @@ pub(crate) unsafe fn protect_none(start: *mut u8, len: usize) -> Result<(), i32>
     unsafe { syscall(libc::SYS_mprotect, [start as usize, len, libc::PROT_NONE as usize, 0, 0, 0]) }.map(drop)
 }
 
+/// Whether the kernel can read the eight zero bytes at `start`.
+pub(crate) fn is_readable(start: *const u8) -> bool {
+    // SAFETY: the kernel looks the address up itself; blocking an empty set of signals changes nothing.
+    let asked = unsafe { syscall(libc::SYS_rt_sigprocmask, [libc::SIG_BLOCK as usize, start as usize, 0, 8, 0, 0]) };
+    asked.is_ok()
+}
+
 /// The most mappings that a process may have (`vm.max_map_count`); `None` where `/proc` is not mounted.
 pub(crate) fn max_mappings() -> Option<usize> {
     let mut buffer = [0; 32];
