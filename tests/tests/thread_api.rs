@@ -80,6 +80,19 @@ fn stack_size_is_what_was_asked_for() {
     assert_eq!(thread::spawn(|| 1).join().unwrap(), 1, "a refused spawn leaves no damage");
 }
 
+/// A donor's stack must be large enough for a real thread.
+#[test]
+fn a_small_wish_is_raised_for_donors_too() {
+    const NAME: &str = "a_small_wish_is_raised_for_donors_too";
+    if role().is_none() {
+        Rerun::of(NAME, "child").env("GORT_IDENTITY", "donor").run().success();
+        return;
+    }
+    for size in [1, 16 << 10, 64 << 10] {
+        assert_eq!(Builder::new().stack_size(size).spawn(|| 5).unwrap().join().unwrap(), 5);
+    }
+}
+
 #[test]
 fn join_returns_the_payload_of_a_panic() {
     struct Payload(u32);

@@ -208,6 +208,15 @@ pub(crate) fn tp_of(number: usize) -> usize {
     number.wrapping_sub(layout().number.cast_unsigned())
 }
 
+/// Bytes that a mapping must have for a block to be made in it, however little else is to be there.
+pub(crate) fn least() -> usize {
+    match mode() {
+        Mode::Built => 0,
+        // glibc takes no smaller one for a thread.
+        Mode::Donor(_) => libc::PTHREAD_STACK_MIN,
+    }
+}
+
 /// How blocks are made, and why so if not by hand.
 pub(crate) fn mode() -> &'static Mode {
     &state().mode

@@ -264,9 +264,10 @@ where
 /// Bytes of a slot's usable memory that a goroutine with a stack of `usable` bytes takes.
 pub(crate) fn slot_size(usable: usize) -> usize {
     let layout = identity::layout();
-    let overhead = layout.below + layout.above + layout.align + mem::size_of::<G>() + 64 * (COLOURS as usize + 2);
+    let shift = 64 * (COLOURS as usize + 2);
+    let overhead = layout.below + layout.above + layout.align + mem::size_of::<G>() + shift;
     // What is too large stays too large: the arena says so.
-    usable.saturating_add(overhead)
+    usable.saturating_add(overhead).max(identity::least() + shift)
 }
 
 /// A stack of a size of its own, with an identity and a G: new, or of a dead goroutine. A larger one than was asked for where
