@@ -100,7 +100,9 @@ int ct_through(ct_fn fn, void *arg)
     static __thread uint64_t mine;
     unsigned char bytes[512];
     uint64_t seed = (uint64_t)(uintptr_t)arg * 0x9e3779b97f4a7c15u ^ (uint64_t)(uintptr_t)bytes;
-    uint64_t a = seed * 3, b = seed * 5, c = seed * 7, d = ~seed;
+    uint64_t a = seed * 3, b = seed * 5, c = seed * 7, d = ~seed, e = seed ^ 1, f = seed ^ 2, g = seed ^ 4, h = seed ^ 8;
+    volatile double source = (double)(seed >> 12) + 1;
+    double p, q, r, s, t, u, v, w;
     uint64_t *slot = &mine, outer = mine;
     int *error = &errno;
     int round = fegetround();
@@ -109,14 +111,20 @@ int ct_through(ct_fn fn, void *arg)
 
     memset(bytes, (int)(seed & 0xff), sizeof bytes);
     mine = seed;
-    /* Opaque to the compiler: the four stay in registers over the call, the bytes in memory. */
-    __asm__ volatile("" : "+r"(a), "+r"(b), "+r"(c), "+r"(d) : "r"(bytes) : "memory");
+    /* Opaque to the compiler: these stay in registers over the call as far as there are any that a callee keeps, the
+       bytes in memory. */
+    __asm__ volatile("" : "+r"(a), "+r"(b), "+r"(c), "+r"(d), "+r"(e), "+r"(f), "+r"(g), "+r"(h) : "r"(bytes) : "memory");
+    p = source, q = source, r = source, s = source, t = source, u = source, v = source, w = source;
     fn(arg);
-    __asm__ volatile("" : "+r"(a), "+r"(b), "+r"(c), "+r"(d) : "r"(bytes) : "memory");
+    __asm__ volatile("" : "+r"(a), "+r"(b), "+r"(c), "+r"(d), "+r"(e), "+r"(f), "+r"(g), "+r"(h) : "r"(bytes) : "memory");
     for (i = 0; i < sizeof bytes; i++)
         if (bytes[i] != (unsigned char)(seed & 0xff))
             wrong |= 1;
     if (a != seed * 3 || b != seed * 5 || c != seed * 7 || d != ~seed)
+        wrong |= 2;
+    if (e != (seed ^ 1) || f != (seed ^ 2) || g != (seed ^ 4) || h != (seed ^ 8))
+        wrong |= 2;
+    if (p != source || q != source || r != source || s != source || t != source || u != source || v != source || w != source)
         wrong |= 2;
     if (error != &errno)
         wrong |= 4;

@@ -14,8 +14,14 @@
 //! | `stack`, `arch`, `os` | memory, the processor, the kernel |
 //! | `sched`, `time`, `sync`, `poll` | G, M, P; timers; what goroutines wait on; the netpoller |
 
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")))]
-compile_error!("gort needs Linux on x86-64 with glibc so far");
+#[cfg(not(all(
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "aarch64", target_arch = "x86_64"),
+    target_pointer_width = "64",
+    target_endian = "little"
+)))]
+compile_error!("gort needs Linux on x86-64 or AArch64 with glibc so far");
 
 mod arch;
 mod atomic;

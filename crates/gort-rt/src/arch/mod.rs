@@ -21,8 +21,14 @@
 
 pub(crate) mod valgrind;
 
-mod x86_64;
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+#[cfg(target_arch = "aarch64")]
+use aarch64 as abi;
 
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+#[cfg(target_arch = "x86_64")]
 use x86_64 as abi;
 
 pub use abi::system_call;
