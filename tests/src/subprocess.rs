@@ -11,8 +11,6 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// How long a child may take.
-const LIMIT: Duration = Duration::from_secs(60);
 const ROLE: &str = "GORT_TEST_ROLE";
 /// What decides how the runtime behaves; a child has these only as far as its test says.
 const SETTINGS: [&str; 10] = [
@@ -31,6 +29,12 @@ const SETTINGS: [&str; 10] = [
 /// What this process is to be, if it is a child.
 pub fn role() -> Option<String> {
     env::var(ROLE).ok()
+}
+
+/// How long a child may take: a minute, or the seconds in `GORT_TEST_LIMIT`, for machines that are slow.
+fn limit() -> Duration {
+    let seconds = env::var("GORT_TEST_LIMIT").ok().and_then(|value| value.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(60))
 }
 
 /// True in a child.
@@ -104,14 +108,15 @@ impl Rerun {
     /// Runs the child to its end.
     ///
     /// # Panics
-    /// It cannot be started, or takes longer than a minute: it is killed then, and the panic shows what it wrote.
+    /// It cannot be started, or takes longer than the limit: it is killed then, and the panic shows what it wrote.
     pub fn run(mut self) -> Outcome {
         let mut child = self.command.spawn().expect("a child process");
         let outputs = [reader(child.stdout.take().expect("piped")), reader(child.stderr.take().expect("piped"))];
         let (ended, end) = mpsc::channel();
         let pid = child.id() as libc::pid_t;
         let waiter = std::thread::spawn(move || ended.send(wait(child)));
-        let status = end.recv_timeout(LIMIT);
+        let limit = limit();
+        let status = end.recv_timeout(limit);
         if status.is_err() {
             // SAFETY: the child is ours, and is not waited for before it has ended.
             unsafe { libc::kill(pid, libc::SIGKILL) };
@@ -119,7 +124,7 @@ impl Rerun {
         waiter.join().expect("waits only").ok();
         let [stdout, stderr] = outputs.map(|output| output.join().expect("reads only"));
         let Ok(status) = status else {
-            panic!("the child did not end within {LIMIT:?}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
+            panic!("the child did not end within {limit:?}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
         };
         Outcome { status, stdout, stderr, is_test: self.is_test }
     }
