@@ -280,22 +280,24 @@ fn runtimes_threads() -> Vec<c_int> {
 fn attributes_may_ask_for_a_real_thread() {
     on_goroutines("attributes_may_ask_for_a_real_thread", || {
         let is_goroutine = |seen: &Seen| runtimes_threads().contains(&seen.tid);
+        // A thread that was joined may still be listed for a moment, under the name of the one that made it.
+        let is_real = |seen: &Seen| eventually(Duration::from_secs(30), || !is_goroutine(seen));
         for ask in [NOTHING, EXPLICIT_OTHER] {
             assert!(is_goroutine(&asking(ask)));
         }
         let one = asking(ONE_CPU);
-        assert!(!is_goroutine(&one) && one.cpus == 1, "{one:?}");
-        assert!(!is_goroutine(&asking(SIGNALS)));
+        assert!(is_real(&one) && one.cpus == 1, "{one:?}");
+        assert!(is_real(&asking(SIGNALS)));
         let mut stack = vec![0u8; 256 << 10];
         let mut seen = Seen::default();
         // SAFETY: the stack is ours to lend, and the thread has ended when the call returns.
         let code = unsafe { pt_asking(STACK, stack.as_mut_ptr().cast(), stack.len(), &raw mut seen) };
         assert_eq!(code, 0);
-        assert!(!is_goroutine(&seen) && stack.as_ptr_range().contains(&(seen.local as *const u8)), "{seen:?}");
+        assert!(is_real(&seen) && stack.as_ptr_range().contains(&(seen.local as *const u8)), "{seen:?}");
         let mut seen = Seen::default();
         // SAFETY: as in `asking`.
         match unsafe { pt_asking(FIFO, ptr::null_mut(), 0, &raw mut seen) } {
-            0 => assert!(!is_goroutine(&seen) && seen.policy == libc::SCHED_FIFO, "{seen:?}"),
+            0 => assert!(is_real(&seen) && seen.policy == libc::SCHED_FIFO, "{seen:?}"),
             code => assert_eq!(code, libc::EPERM, "a real thread was asked for; who may have one, the kernel decides"),
         }
     });
