@@ -15,6 +15,11 @@ pub fn resident_kib() -> usize {
     status("VmRSS")
 }
 
+/// Address space of this process, in KiB.
+pub fn address_space_kib() -> usize {
+    status("VmSize")
+}
+
 /// Kernel threads of this process, all of them.
 pub fn kernel_threads() -> usize {
     status("Threads")

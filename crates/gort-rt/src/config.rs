@@ -2,13 +2,12 @@
 
 use crate::error::Error;
 use crate::os;
+use crate::sched::procs::MOST as MOST_PROCS;
 use crate::stack::{self, Guard};
 use crate::start;
 use std::env;
 use std::ffi::OsString;
 
-/// The most Ps that may be asked for.
-const MOST_PROCS: usize = 1024;
 /// The smallest stack that may be asked for, in bytes.
 const SMALLEST_STACK: usize = 16 << 10;
 
@@ -108,11 +107,11 @@ impl Config {
     pub(crate) fn settle(self) -> Result<Settings, Error> {
         let from_env = |name: &str| env::var_os(name).filter(|v| !v.is_empty());
         let procs = match self.procs {
-            Some(n) => check_procs(n)?,
+            Some(n) => check_procs("Config::procs", n)?,
             None => match from_env("GORT_PROCS") {
                 Some(v) => parse(&v)
                     .ok()
-                    .and_then(|n| check_procs(n).ok())
+                    .and_then(|n| check_procs("", n).ok())
                     .ok_or_else(|| Error::variable("GORT_PROCS", &v, &format!("a number from 1 to {MOST_PROCS}")))?,
                 None => os::available_cpus().min(MOST_PROCS),
             },
@@ -159,11 +158,11 @@ impl Config {
     }
 }
 
-fn check_procs(n: usize) -> Result<usize, Error> {
+pub(crate) fn check_procs(what: &str, n: usize) -> Result<usize, Error> {
     if (1..=MOST_PROCS).contains(&n) {
         Ok(n)
     } else {
-        Err(Error::invalid(format!("Config::procs is {n}; it must be from 1 to {MOST_PROCS}")))
+        Err(Error::invalid(format!("{what} is {n}; it must be from 1 to {MOST_PROCS}")))
     }
 }
 

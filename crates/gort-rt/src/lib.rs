@@ -53,6 +53,7 @@ pub mod thread;
 
 pub use config::Config;
 pub use error::Error;
+pub use start::set_procs;
 pub use stats::{stats, Stats};
 pub use stop::shutdown;
 pub use tls::TLS_SLOTS;

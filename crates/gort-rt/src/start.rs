@@ -2,7 +2,7 @@
 
 use crate::arch;
 use crate::atomic::Ordering;
-use crate::config::Config;
+use crate::config::{check_procs, Config};
 use crate::error::Error;
 use crate::fork;
 use crate::gate::{self, Pass};
@@ -11,7 +11,7 @@ use crate::os;
 use crate::pthread;
 use crate::sched::g::Kind;
 use crate::sched::global::{install, sched, Sched};
-use crate::sched::{chaos, deadlock, g, m, pool, revoke, sysmon};
+use crate::sched::{chaos, deadlock, g, m, procs, revoke, sysmon};
 use crate::stack;
 use crate::stack::overflow;
 use crate::tls;
@@ -73,6 +73,28 @@ fn from_outside() -> Result<Entry, Error> {
     }
 }
 
+/// Changes how many goroutines run cooperatively at a time, and returns how many did before. The counterpart of Go's
+/// `GOMAXPROCS(n)`; nothing stops meanwhile. Starts the runtime if it never was.
+///
+/// More can run at once. Fewer do within some milliseconds: a goroutine that computes or blocks at that moment goes on
+/// beside the others, as a thread, until it next waits, wakes somebody or yields. No goroutine or timer is lost or held up.
+///
+/// For a program whose share of the machine changes while it runs; `std::thread::available_parallelism` tells what it is
+/// now, by affinity mask and cgroup quota. The runtime does not follow it by itself.
+///
+/// ```
+/// gort_rt::set_procs(3).unwrap();
+/// assert_eq!(gort_rt::set_procs(1).unwrap(), 3);
+/// assert_eq!(gort_rt::thread::available_parallelism().unwrap().get(), 1);
+/// ```
+///
+/// # Errors
+/// `n` is not from 1 to 1024, or the runtime cannot start, or has been shut down.
+pub fn set_procs(n: usize) -> Result<usize, Error> {
+    check_procs("the argument of set_procs", n)?;
+    Ok(procs::set(runtime()?.s, n))
+}
+
 /// Starts the runtime, which does not run, with the given settings.
 pub(crate) fn with(config: Config) -> Result<(), Error> {
     start(config, true)
@@ -97,7 +119,7 @@ fn start(config: Config, asked: bool) -> Result<(), Error> {
     // SAFETY: `native_base` only reads atomics and asks for the thread's number, and knows every M's thread.
     unsafe { identity::guard_credentials(m::native_base) }?;
     g::init();
-    stack::init(settings.guard, settings.procs * pool::PER_P);
+    stack::init(settings.guard);
     chaos::init(settings.chaos);
     deadlock::init(settings.deadlock_report);
     if settings.overflow_report {
@@ -105,8 +127,9 @@ fn start(config: Config, asked: bool) -> Result<(), Error> {
         overflow::install().map_err(|e| Error::os("cannot install the handler for stack overflows", e))?;
     }
     fork::init();
+    install(settings.procs, settings.stack_size)
+        .map_err(|e| Error::os("cannot reserve address space for Ps; raise the limit on it (ulimit -v)", e))?;
     *running = Some(sysmon::start().map_err(|e| Error::os("cannot start the runtime's first thread", e))?);
-    install(settings.procs, settings.stack_size);
     gate::open();
     sysmon::ready();
     pthread::init(settings.threads_as_goroutines);

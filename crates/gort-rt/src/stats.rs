@@ -10,7 +10,7 @@ use core::sync::atomic::Ordering;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Ps: goroutines that run cooperatively at a time.
+    /// Ps: goroutines that run cooperatively at a time. Some more than wanted for the moment that [`crate::set_procs`] takes.
     pub procs: usize,
     /// Kernel threads that the runtime has made and that are alive, without sysmon.
     pub kernel_threads: usize,
@@ -35,7 +35,7 @@ pub fn stats() -> Stats {
     stats.callbacks = gate::callbacks();
     match try_sched() {
         Some(s) => {
-            stats.procs = s.ps.len();
+            stats.procs = s.ps.in_use();
             stats.kernel_threads = s.threads.load(Ordering::Relaxed) as usize;
             stats.idle_threads = s.idle.lock().nms as usize;
             stats.goroutines = census::alive(s) as usize;

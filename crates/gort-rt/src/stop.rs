@@ -93,7 +93,7 @@ fn end_threads(s: &Sched) {
                 thread.join();
             }
             s.idle.lock().put_free(m);
-        } else if s.threads.load(Ordering::SeqCst) == 0 && s.npidle.load(Ordering::SeqCst) as usize == s.ps.len() {
+        } else if s.threads.load(Ordering::SeqCst) == 0 && s.npidle.load(Ordering::SeqCst) as usize == s.ps.in_use() {
             break;
         } else {
             // Somebody is on the way: to the list of the ended, or with a P back to its list.

@@ -45,6 +45,16 @@ pub(crate) fn release(p: Option<&P>) {
     }
 }
 
+/// The holder of `p` gives up what it may still promise.
+pub(crate) fn give_back(p: &P) {
+    COMMITTED.fetch_sub(p.credit.replace(0), Ordering::Relaxed);
+}
+
+/// What can be promised has become less: the arena is asked anew.
+pub(crate) fn reckon_again() {
+    CAPACITY.store(0, Ordering::Relaxed);
+}
+
 fn take(n: usize, stack_size: usize) -> Result<(), Error> {
     let total = COMMITTED.fetch_add(n, Ordering::Relaxed) + n;
     if total <= CAPACITY.load(Ordering::Relaxed) {

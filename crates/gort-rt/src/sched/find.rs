@@ -157,12 +157,12 @@ pub(crate) fn find(m: &'static M) -> Option<*const Task> {
 /// Steals from the other Ps, if not too many do so already.
 fn search(m: &M, p: &P) -> Option<*const Task> {
     let s = sched();
-    let n = s.ps.len();
-    if n == 1 {
+    let in_use = s.ps.in_use();
+    if in_use == 1 {
         return None;
     }
     if !m.spinning.get() {
-        let busy = n as u32 - s.npidle.load(Ordering::Relaxed).min(n as u32);
+        let busy = (in_use as u32).saturating_sub(s.npidle.load(Ordering::Relaxed));
         if 2 * s.nmspinning.load(Ordering::Relaxed) >= busy {
             return None;
         }
@@ -170,11 +170,12 @@ fn search(m: &M, p: &P) -> Option<*const Task> {
         s.nmspinning.fetch_add(1, Ordering::SeqCst);
     }
     const ROUNDS: usize = 4;
+    let all = &s.ps;
     for round in 0..ROUNDS {
         let last = round == ROUNDS - 1;
         let start = m.random() as usize;
-        for i in 0..n {
-            let victim = &s.ps[(start + i) % n];
+        for i in 0..all.len() {
+            let victim = &all[(start + i) % all.len()];
             if ptr::eq(victim, p) {
                 continue;
             }

@@ -88,6 +88,12 @@ unsafe fn bury(p: Option<&P>, g: *const G) {
     }
 }
 
+/// The holder of `p` puts what it keeps where all find it.
+pub(crate) fn give_back(p: &P) {
+    // SAFETY: the holder of the P is the only one who touches its list.
+    DEPOT.give_back(unsafe { &mut *p.free.get() });
+}
+
 /// Gives a dead goroutine's memory back; its G is gone then. False: that cannot be done, since its block is a donor's.
 pub(crate) fn go_cold(g: *const G) -> bool {
     if *identity::mode() != identity::Mode::Built {

@@ -3,23 +3,22 @@
 //! The **idle lists** of Ps and Ms lie under one lock. A P on its list has no work, unless no thread could be had to run
 //! it; then sysmon tries again. For the global queue see `queue`.
 
-use crate::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, OnceLock, Ordering};
+use crate::atomic::{AtomicBool, AtomicU32, AtomicUsize, OnceLock, Ordering};
 use crate::sched::census::Census;
 use crate::sched::m::M;
 use crate::sched::p::P;
+use crate::sched::procs::{self, Procs};
 use crate::sched::queue::Queue;
 use crate::sched::task::Task;
 use crate::sync::rawmutex::RawMutex;
-use core::ops::Deref;
 use core::ptr;
-use core::slice;
 use crossbeam_utils::CachePadded;
 
 pub(crate) use crate::sched::batch::Batch;
 
 /// See the module's head.
 pub(crate) struct Sched {
-    pub(crate) ps: Ps,
+    pub(crate) ps: Procs,
     /// Ms that look for work and hold a P. A waker that reads non-zero leaves the waking to them.
     pub(crate) nmspinning: CachePadded<AtomicU32>,
     /// Ps in the idle list.
@@ -44,49 +43,12 @@ pub(crate) struct Sched {
     pub(crate) usual_slot: AtomicUsize,
 }
 
-/// The Ps. Their number changes only while the runtime does not run; a P that was there once is never freed.
-pub(crate) struct Ps {
-    first: AtomicPtr<P>,
-    len: AtomicUsize,
-    /// How many follow `first`, in use or not. Written when the runtime starts.
-    made: AtomicUsize,
-}
-
-impl Deref for Ps {
-    type Target = [P];
-
-    #[inline(always)]
-    fn deref(&self) -> &[P] {
-        // SAFETY: `set` makes at least so many, which live for ever; whoever looks comes after the start.
-        unsafe { slice::from_raw_parts(self.first.load(Ordering::Relaxed), self.len.load(Ordering::Relaxed)) }
-    }
-}
-
-impl Ps {
-    const fn none() -> Ps {
-        Ps {
-            first: AtomicPtr::new(ptr::NonNull::dangling().as_ptr()),
-            len: AtomicUsize::new(0),
-            made: AtomicUsize::new(0),
-        }
-    }
-
-    /// Makes it `n` Ps, which are in nobody's hands. While the runtime does not run.
-    fn set(&self, n: usize) {
-        if self.made.load(Ordering::Relaxed) < n {
-            self.len.store(0, Ordering::Relaxed); // a late waker may look at any moment, and must not see too many
-            let ps: &'static [P] = Vec::leak((0..n as u32).map(P::new).collect());
-            self.first.store(ps.as_ptr().cast_mut(), Ordering::Release);
-            self.made.store(n, Ordering::Relaxed);
-        }
-        self.len.store(n, Ordering::Release);
-    }
-}
-
 /// Under the lock `Sched::idle`.
 pub(crate) struct Idle {
     /// Idle Ps, linked through `P::link`.
     ps: *const P,
+    /// Retired Ps, likewise; see `procs`.
+    retired: *const P,
     /// Sleeping Ms, linked through `M::link`, latest first.
     ms: *const M,
     pub(crate) nms: u32,
@@ -109,11 +71,12 @@ pub(crate) struct Idle {
 unsafe impl Send for Idle {}
 
 impl Idle {
-    /// Begins the list of idle Ps anew.
-    fn put_ps(&mut self, ps: &'static [P]) {
-        self.ps = ptr::null();
+    /// Begins the lists of idle and of retired Ps anew.
+    pub(crate) fn begin(&mut self, idle: &'static [P], retired: &'static [P]) {
+        (self.ps, self.retired) = (ptr::null(), ptr::null());
         sched().npidle.store(0, Ordering::SeqCst);
-        ps.iter().rev().for_each(|p| self.put_p(p));
+        idle.iter().rev().for_each(|p| self.put_p(p));
+        retired.iter().for_each(|p| self.put_retired(p));
     }
 
     pub(crate) fn put_p(&mut self, p: &'static P) {
@@ -127,6 +90,18 @@ impl Idle {
         let p = unsafe { self.ps.as_ref() }?;
         self.ps = p.link.load(Ordering::Relaxed);
         sched().npidle.fetch_sub(1, Ordering::SeqCst);
+        Some(p)
+    }
+
+    pub(crate) fn put_retired(&mut self, p: &'static P) {
+        p.link.store(self.retired.cast_mut(), Ordering::Relaxed);
+        self.retired = p;
+    }
+
+    pub(crate) fn take_retired(&mut self) -> Option<&'static P> {
+        // SAFETY: as in `take_p`.
+        let p = unsafe { self.retired.as_ref() }?;
+        self.retired = p.link.load(Ordering::Relaxed);
         Some(p)
     }
 
@@ -230,14 +205,15 @@ pub(crate) fn try_sched() -> Option<&'static Sched> {
     SCHED.get()
 }
 
-/// Makes `n` Ps, all idle; at each start of the runtime.
-pub(crate) fn install(n: usize, stack_size: usize) {
+/// Makes `n` Ps, all idle; at each start of the runtime. See [`procs::begin`].
+pub(crate) fn install(n: usize, stack_size: usize) -> Result<(), i32> {
     let s = SCHED.get_or_init(|| Sched {
-        ps: Ps::none(),
+        ps: Procs::none(),
         nmspinning: CachePadded::new(AtomicU32::new(0)),
         npidle: CachePadded::new(AtomicU32::new(0)),
         idle: RawMutex::new(Idle {
             ps: ptr::null(),
+            retired: ptr::null(),
             ms: ptr::null(),
             nms: 0,
             poller: ptr::null(),
@@ -260,9 +236,7 @@ pub(crate) fn install(n: usize, stack_size: usize) {
     });
     s.stack_size.store(stack_size, Ordering::Relaxed);
     s.usual_slot.store(0, Ordering::Relaxed);
-    let mut idle = s.idle.lock();
-    s.ps.set(n);
-    idle.put_ps(&s.ps);
+    procs::begin(s, n)
 }
 
 impl Sched {
@@ -300,7 +274,7 @@ impl Sched {
         if !self.has_global() {
             return None;
         }
-        let taken = self.queue.take(self.ps.len(), room, rest);
+        let taken = self.queue.take(self.ps.in_use(), room, rest);
         if taken.injected {
             m.fed.set(true);
         }

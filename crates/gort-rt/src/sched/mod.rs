@@ -12,6 +12,7 @@
 //! | `sysmon` | who takes it, and when |
 //! | `task`, `young`, `spawn`, `pool`, `gfree`, `odd`, `budget` | birth, death and reuse of goroutines |
 //! | `global`, `run` | what is shared; a kernel thread's life |
+//! | `procs` | how many Ps there are, and changing that |
 //! | `census` | how many goroutines there are |
 //! | `deadlock`, `chaos` | the report that nothing can go on; the mode for tests |
 
@@ -29,6 +30,7 @@ pub(crate) mod m;
 pub(crate) mod odd;
 pub(crate) mod p;
 pub(crate) mod pool;
+pub(crate) mod procs;
 pub(crate) mod queue;
 pub(crate) mod revoke;
 pub(crate) mod ring;

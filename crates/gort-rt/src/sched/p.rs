@@ -185,6 +185,21 @@ impl P {
         task
     }
 
+    /// Holder: takes whatever waits here, in the order in which it would run; of those that have not begun, the oldest first.
+    pub(crate) fn take_all(&self, mut to: impl FnMut(*const Task)) {
+        self.take_next().into_iter().for_each(&mut to);
+        while let Some(task) = self.get() {
+            to(task);
+        }
+        // SAFETY: as in `put_young`.
+        let young = unsafe { &mut *self.young.get() };
+        while let Some(task) = young.pop_oldest() {
+            to(task);
+        }
+        self.young_len.store(0, Ordering::Relaxed);
+        self.elders.store(0, Ordering::Relaxed);
+    }
+
     /// Owner: moves goroutines that have not begun to the ring, where thieves find them, if it is empty. True: there were
     /// some.
     pub(crate) fn show_young(&self) -> bool {

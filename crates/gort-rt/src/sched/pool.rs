@@ -127,6 +127,11 @@ impl<T: Link> Depot<T> {
         unsafe { self.shared.lock().list.push(thing) };
     }
 
+    /// Takes all that a P keeps.
+    pub(crate) fn give_back(&self, own: &mut List<T>) {
+        own.move_to(&mut self.shared.lock().list, usize::MAX);
+    }
+
     /// Takes half of what nobody needed since the last call.
     pub(crate) fn surplus(&self) -> List<T> {
         let mut surplus = List::new();

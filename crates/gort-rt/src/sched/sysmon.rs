@@ -19,6 +19,7 @@ use crate::sched::gfree;
 use crate::sched::global::{sched, Sched};
 use crate::sched::m::M;
 use crate::sched::p::P;
+use crate::sched::procs;
 use crate::sched::revoke::revoke;
 use crate::sched::task;
 use crate::sched::wake;
@@ -90,7 +91,7 @@ extern "C" fn main(_: *mut c_void) -> *mut c_void {
             return ptr::null_mut();
         }
         let now = os::now();
-        let events = poller.look(s, now) | look(s, now);
+        let events = procs::retire(s) | poller.look(s, now) | look(s, now);
         if now - trimmed_at > SECOND {
             trimmed_at = now;
             each_second();
@@ -188,9 +189,9 @@ impl StandIn {
     }
 }
 
-/// Whether every P is idle and, unless no thread could be had for one, without work.
+/// Whether every P is idle and, unless no thread could be had for one, without work, and none is too many.
 fn all_idle(s: &Sched) -> bool {
-    s.npidle.load(Ordering::SeqCst) as usize == s.ps.len() && !s.ps.iter().any(P::has_work)
+    s.npidle.load(Ordering::SeqCst) as usize == s.ps.in_use() && !s.ps.too_many() && !s.ps.iter().any(P::has_work)
 }
 
 /// Sleeps until somebody takes an idle P or pokes. Wakes once a second at first, to give memory back, then not at all.

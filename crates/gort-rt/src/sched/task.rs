@@ -144,6 +144,12 @@ pub(crate) unsafe fn give_up(ps: &[P]) {
     core::iter::from_fn(|| BLOCKS.get_shared()).for_each(free);
 }
 
+/// The holder of `p` puts the blocks that it keeps where all find them.
+pub(crate) fn give_back(p: &P) {
+    // SAFETY: the holder of the P is the only one who touches its list.
+    BLOCKS.give_back(unsafe { &mut *p.blocks.get() });
+}
+
 /// sysmon, about once a second: frees half of the blocks that were not needed since the last call.
 pub(crate) fn trim() {
     let mut surplus = BLOCKS.surplus();

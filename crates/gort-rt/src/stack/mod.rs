@@ -93,11 +93,15 @@ impl Slot {
     }
 }
 
-/// Chooses the kind of guard: a forced one, or else what the kernel can. `spare`: how many stacks of a size may lie unused
-/// where the one who needs a stack cannot reach them. To be called before the first [`alloc`].
-pub(crate) fn init(forced: Option<Guard>, spare: usize) {
+/// Chooses the kind of guard: a forced one, or else what the kernel can. To be called before the first [`alloc`].
+pub(crate) fn init(forced: Option<Guard>) {
     ARENA.guards().init(forced);
-    ARENA.keep_spare(spare);
+}
+
+/// From now on so many stacks of a size may lie unused where the one who needs a stack cannot reach them: [`ensure`] does not
+/// count on them.
+pub(crate) fn keep_spare(stacks: usize) {
+    ARENA.keep_spare(stacks);
 }
 
 /// A stack with at least `usable` bytes between `lo` and `hi`; 0 gives the smallest there is. The memory is zero.
@@ -167,7 +171,7 @@ mod tests {
 
     #[test]
     fn the_process_wide_arena() {
-        init(None, 0);
+        init(None);
         let slot = alloc(0).unwrap();
         assert_eq!(find(slot.lo as usize).map(|(s, guard)| (s.index, guard)), Some((slot.index, false)));
         let mut seen = 0;

@@ -52,7 +52,7 @@ fn an_overflow_is_reported() {
         return;
     }
     set_describe(|slot| Some((77, b"worker", slot.usable())));
-    super::super::init(None, 0);
+    super::super::init(None);
     install().unwrap();
     run_on(&alloc(super::super::DEFAULT_USABLE).unwrap(), overflow);
 }
@@ -65,7 +65,7 @@ fn an_overflow_of_nobody_we_know_with_mprotect() {
         assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", text(&output));
         return;
     }
-    super::super::init(Some(super::super::Guard::Protect), 0);
+    super::super::init(Some(super::super::Guard::Protect));
     install().unwrap();
     install().unwrap();
     run_on(&alloc(super::super::DEFAULT_USABLE).unwrap(), overflow);
@@ -79,7 +79,7 @@ fn a_wild_pointer_is_an_ordinary_fault() {
         assert!(!text(&output).contains("gort:"), "{}", text(&output));
         return;
     }
-    super::super::init(None, 0);
+    super::super::init(None);
     install().unwrap();
     touch_guard(&alloc(0).unwrap());
 }
@@ -97,7 +97,7 @@ fn a_wild_pointer_from_one_slot_into_another_is_too() {
         assert!(!text(&output).contains("gort:"), "{}", text(&output));
         return;
     }
-    super::super::init(None, 0);
+    super::super::init(None);
     install().unwrap();
     run_on(&alloc(super::super::DEFAULT_USABLE).unwrap(), touch_another_guard);
 }
@@ -117,7 +117,7 @@ fn ignored_and_default_actions_still_die_of_faults() {
         libc::raise(libc::SIGSEGV);
     }
     eprintln!("survived a signal that was sent");
-    super::super::init(None, 0);
+    super::super::init(None);
     touch_guard(&alloc(0).unwrap());
 }
 
@@ -167,7 +167,7 @@ fn previous_handlers_are_called_and_come_back() {
     assert!(uninstall());
     assert_eq!(current(), plain);
     assert!(uninstall(), "nothing to do");
-    super::super::init(None, 0);
+    super::super::init(None);
     install().unwrap();
     touch_guard(&alloc(0).unwrap());
 }

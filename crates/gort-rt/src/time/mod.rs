@@ -146,12 +146,12 @@ pub(crate) fn set(g: &G, ticket: Ticket, when: u64) -> Timer {
     // SAFETY: the M of a running goroutine is set and lives for ever. The number is a hint, so it may be outdated.
     let (hint, detached) = unsafe { ((*g.m.get()).last_p.get(), (*g.m.get()).p().is_none()) };
     let s = sched();
-    let shard: &'static Shard = &s.ps[hint as usize % s.ps.len()].timers;
+    let shard: &'static Shard = &s.ps[hint as usize].timers;
     shard.add(Entry { when, ticket });
     // The entry was made known, under a lock; whoever goes idle counts itself in, then looks at all entries. One of us sees
     // the other.
     arch::fence_after_rmw();
-    if detached || s.npidle.load(Ordering::SeqCst) as usize == s.ps.len() {
+    if detached || s.npidle.load(Ordering::SeqCst) as usize == s.ps.in_use() {
         wake::wake_timekeeper();
     }
     Timer(shard)
