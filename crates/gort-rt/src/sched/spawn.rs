@@ -270,13 +270,20 @@ pub(crate) fn slot_size(usable: usize) -> usize {
     usable.saturating_add(overhead).max(identity::least() + shift)
 }
 
+/// Bytes of the slot for a goroutine with a stack of `usable` bytes. Too large a stack is told as it was asked for.
+fn slot_bytes(usable: usize) -> Result<usize, stack::AllocError> {
+    stack::slot_bytes(slot_size(usable)).map_err(|e| match e {
+        stack::AllocError::TooLarge { .. } => stack::AllocError::TooLarge { usable },
+        other => other,
+    })
+}
+
 /// A stack of a size of its own, with an identity and a G: new, or of a dead goroutine. A larger one than was asked for where
 /// there is no guard for another.
 fn create_odd(usable: usize) -> Result<*const G, Error> {
     create(usable).or_else(|e| {
-        let size = slot_size(usable);
-        let bytes = stack::slot_bytes(size)?;
-        reborn(|| odd::get_larger(bytes)).map_or_else(|| build(stack::alloc_larger(size).ok_or(e)?), Ok)
+        let bytes = slot_bytes(usable)?;
+        reborn(|| odd::get_larger(bytes)).map_or_else(|| build(stack::alloc_larger(slot_size(usable)).ok_or(e)?), Ok)
     })
 }
 
@@ -294,7 +301,7 @@ fn reborn(get: impl Fn() -> Option<*const G>) -> Option<*const G> {
 
 /// A stack with an identity and a G at its top: of a dead goroutine with a size of its own, or new.
 fn create(usable: usize) -> Result<*const G, Error> {
-    let bytes = stack::slot_bytes(slot_size(usable))?;
+    let bytes = slot_bytes(usable)?;
     if let Some(g) = reborn(|| odd::get(bytes)) {
         return Ok(g);
     }
