@@ -6,6 +6,7 @@ use core::cell::{Cell, OnceCell};
 use core::fmt;
 use core::mem::ManuallyDrop;
 use core::num::NonZeroU64;
+use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
@@ -108,6 +109,13 @@ impl Thread {
     /// The name that [`super::Builder::name`] gave, or, for a thread that is no goroutine, the one std knows.
     pub fn name(&self) -> Option<&str> {
         self.inner.name.as_deref()
+    }
+
+    /// Whether the caller is the goroutine of this handle, which [`super::Builder`] made.
+    pub(super) fn is_current(&self) -> bool {
+        // SAFETY: the current goroutine lives.
+        let g = unsafe { tls::current_goroutine().as_ref() };
+        g.is_some_and(|g| ptr::eq(g.thread.get(), Arc::as_ptr(&self.inner)))
     }
 
     /// Gives the token: a [`super::park`] that waits, or the next one, returns.

@@ -63,7 +63,13 @@ impl<T> JoinHandle<T> {
     ///
     /// # Errors
     /// The goroutine panicked: the panic's payload.
+    ///
+    /// # Panics
+    /// The caller is that goroutine, as with std: it would wait for itself.
     pub fn join(self) -> Result<T> {
+        if !self.is_finished() && self.thread().is_current() {
+            panic!("a goroutine cannot join itself: it would wait for its own end for ever");
+        }
         // SAFETY: `join` consumes the only handle.
         unsafe { self.packet.take() }
     }
