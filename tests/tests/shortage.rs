@@ -2,6 +2,7 @@
 //! spawned goes on.
 
 use gort::thread::{self, Builder, JoinHandle};
+use gort_tests::cthreads;
 use gort_tests::measure::{eventually, on_goroutine};
 use gort_tests::raw::Pipe;
 use gort_tests::subprocess::{role, Rerun};
@@ -36,7 +37,9 @@ fn a_start_that_failed_can_be_tried_again() {
     threads.begin();
     for _ in 0..2 {
         let error = Builder::new().spawn(|| ()).unwrap_err();
-        assert!(error.to_string().contains("Resource temporarily unavailable"), "{error}");
+        for part in ["Resource temporarily unavailable", "ulimit -u", "pids.max"] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
     }
     assert!(gort::Config::new().start().is_err());
     threads.end();
@@ -74,6 +77,32 @@ fn goroutines_go_on_when_threads_can_be_had_again() {
     }
     pipe.write(b'x', readers.len());
     readers.into_iter().for_each(|g| assert_eq!(g.join().unwrap(), b'x'));
+}
+
+#[test]
+fn goroutines_that_no_thread_can_be_had_for_are_told_of_once() {
+    const NAME: &str = "goroutines_that_no_thread_can_be_had_for_are_told_of_once";
+    if role().is_none() {
+        for procs in [1, 2] {
+            let outcome = Rerun::of(NAME, "child").env("GORT_PROCS", procs).run();
+            outcome
+                .success()
+                .says("the system gives no kernel thread to run them on: Resource temporarily unavailable");
+            outcome.says("ulimit -u").says("pids.max").does_not_say("deadlock");
+            assert_eq!(outcome.stderr.matches("gort:").count(), 1, "{outcome:?}");
+        }
+        return;
+    }
+    let threads = Shortage::prepare();
+    gort::Config::new().start().unwrap(); // makes sysmon's thread, and no other yet
+    threads.begin();
+    let before = threads.refused();
+    let all: Vec<_> = (0..100).map(|i| thread::spawn(move || i)).collect();
+    // The runtime tries some twenty times in a row, then tells, then tries again.
+    cthreads::eventually("more tries", || threads.refused() > before + 60);
+    assert!(all.iter().all(|g| !g.is_finished()));
+    threads.end();
+    assert_eq!(all.into_iter().map(|g| g.join().unwrap()).sum::<i32>(), 4950);
 }
 
 /// Spawns goroutines that park until that has failed a thousand times: what cannot be had is not taken away from those who
@@ -149,20 +178,32 @@ fn the_limit_on_mappings_is_an_error_at_spawn() {
 
 #[test]
 fn the_limit_on_address_space_is_an_error_at_spawn() {
-    if !alone("the_limit_on_address_space_is_an_error_at_spawn", "markers") {
-        return;
+    if alone("the_limit_on_address_space_is_an_error_at_spawn", "markers") {
+        the_limit_is_an_error_at_spawn(libc::RLIMIT_AS, 0, "ulimit -v");
     }
+}
+
+#[test]
+fn the_limit_on_data_is_an_error_at_spawn() {
+    // All private memory that may be written counts, used or not.
+    if alone("the_limit_on_data_is_an_error_at_spawn", "markers") {
+        the_limit_is_an_error_at_spawn(libc::RLIMIT_DATA, 5, "ulimit -d");
+    }
+}
+
+/// Sets a limit on the kind of memory of which field `n` of `statm` tells how much there is, a little above that.
+fn the_limit_is_an_error_at_spawn(what: libc::__rlimit_resource_t, n: usize, told: &str) {
     on_goroutine(|| ());
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages: u64 = pages.split(' ').next().unwrap().parse().unwrap();
+    let pages: u64 = pages.split(' ').nth(n).unwrap().parse().unwrap();
     // Room for threads and for malloc, but not for another chunk of stacks.
     let most = pages * 4096 + (256 << 20);
     let limit = libc::rlimit { rlim_cur: most, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: a valid record; this process exists for this test only.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+    assert_eq!(unsafe { libc::setrlimit(what, &limit) }, 0);
     let arrived = Arc::new(AtomicUsize::new(0));
     let (all, text) = spawn_to_the_limit(&arrived);
-    assert!(text.contains("ulimit -v"), "{text}");
+    assert!(text.contains(told), "{text}");
     let n = all.len();
     assert!(n >= 1000, "{n} goroutines");
     nothing_is_lost(&arrived, all);
@@ -171,7 +212,7 @@ fn the_limit_on_address_space_is_an_error_at_spawn() {
     assert!(again.len() + KEPT >= n, "{n}, then {}", again.len());
     // A large one fails as well, and those that are there go on.
     let error = Builder::new().stack_size(1 << 30).spawn(|| ()).unwrap_err();
-    assert!(error.to_string().contains("ulimit -v"), "{error}");
+    assert!(error.to_string().contains(told), "{error}");
     nothing_is_lost(&arrived, again);
     assert_eq!(on_goroutine(|| 5), 5);
 }

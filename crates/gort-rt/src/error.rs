@@ -5,6 +5,10 @@ use crate::stack;
 use std::fmt;
 use std::io;
 
+/// What to do when there are no more kernel threads to be had.
+pub(crate) const MORE_THREADS: &str =
+    "raise the limit on processes (ulimit -u), on the control group's (pids.max), or on memory, or free some";
+
 /// Why the runtime could not be started or configured, or a goroutine not be made. The text says what to do.
 #[derive(Debug, Clone)]
 pub struct Error {
@@ -26,6 +30,12 @@ impl Error {
     /// Somebody has to go first.
     pub(crate) fn busy(text: String) -> Error {
         Error { text, errno: Some(libc::EBUSY) }
+    }
+
+    /// The system refused a kernel thread.
+    pub(crate) fn no_thread(what: &str, errno: i32) -> Error {
+        let Error { text, errno } = Error::os(what, errno);
+        Error { text: format!("{text}; {MORE_THREADS}"), errno }
     }
 
     /// The system refused something.

@@ -129,7 +129,7 @@ fn start(config: Config, asked: bool) -> Result<(), Error> {
     fork::init();
     install(settings.procs, settings.stack_size)
         .map_err(|e| Error::os("cannot reserve address space for Ps; raise the limit on it (ulimit -v)", e))?;
-    *running = Some(sysmon::start().map_err(|e| Error::os("cannot start the runtime's first thread", e))?);
+    *running = Some(sysmon::start().map_err(|e| Error::no_thread("cannot start the runtime's first thread", e))?);
     gate::open();
     sysmon::ready();
     pthread::init(settings.threads_as_goroutines);

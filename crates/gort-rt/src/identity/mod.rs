@@ -70,6 +70,7 @@ use std::ffi::{c_int, CStr, OsString};
 use std::fmt;
 use std::sync::OnceLock;
 
+use crate::error::MORE_THREADS;
 use evidence::Evidence;
 use glibc::Glibc;
 pub(crate) use modules::Change;
@@ -107,6 +108,9 @@ impl fmt::Display for Error {
             Error::Refused(why) => write!(f, "{VARIABLE} is \"built\", but {why}"),
             Error::TooSmall { needed } => write!(f, "a goroutine's stack needs {needed} bytes at least"),
             Error::NoMemory => write!(f, "no memory for a thread block"),
+            Error::Os(call, code @ libc::EAGAIN) => {
+                write!(f, "{call}: {}; {MORE_THREADS}", std::io::Error::from_raw_os_error(*code))
+            }
             Error::Os(call, code) => write!(f, "{call}: {}", std::io::Error::from_raw_os_error(*code)),
         }
     }

@@ -1,4 +1,4 @@
-//! The report that nothing can go on.
+//! The reports that nothing can go on: because all wait for each other, or because there is no kernel thread to go on with.
 //!
 //! Told by counting, when all Ps have been idle for a second: if goroutines are alive, no timer is set, none waits for a
 //! descriptor, and every kernel thread of the process is either one of the runtime's own, asleep, or known to be blocked,
@@ -42,6 +42,22 @@ impl Drop for Blocked {
     fn drop(&mut self) {
         BLOCKED.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// sysmon, when goroutines could run, nobody runs any, and the system has refused a thread for about a fifth of a second:
+/// says so, once.
+pub(crate) fn report_no_thread(s: &Sched) {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    if TOLD.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let error = std::io::Error::from_raw_os_error(s.no_thread.load(Ordering::Relaxed));
+    let report = format!(
+        "\ngort: goroutines wait to run, and the system gives no kernel thread to run them on: {error}\n      {}; they go \
+         on as soon as there is one.\n",
+        crate::error::MORE_THREADS
+    );
+    os::write_stderr(report.as_bytes());
 }
 
 /// sysmon, after all Ps have been idle for a while: reports a dead-lock, once.

@@ -3,7 +3,7 @@
 //! The **idle lists** of Ps and Ms lie under one lock. A P on its list has no work, unless no thread could be had to run
 //! it; then sysmon tries again. For the global queue see `queue`.
 
-use crate::atomic::{AtomicBool, AtomicU32, AtomicUsize, OnceLock, Ordering};
+use crate::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, OnceLock, Ordering};
 use crate::sched::census::Census;
 use crate::sched::m::M;
 use crate::sched::p::P;
@@ -29,6 +29,8 @@ pub(crate) struct Sched {
     pub(crate) next_m: AtomicU32,
     /// Kernel threads of the runtime's own that are alive.
     pub(crate) threads: AtomicU32,
+    /// Why no thread could be had, the last time that it went wrong.
+    pub(crate) no_thread: AtomicI32,
     /// Goroutines that came and went without a P.
     pub(crate) census: Census,
     /// sysmon's sleep: 0 awake, 1 asleep until poked.
@@ -227,6 +229,7 @@ pub(crate) fn install(n: usize, stack_size: usize) -> Result<(), i32> {
         queue: Queue::new(),
         next_m: AtomicU32::new(0),
         threads: AtomicU32::new(0),
+        no_thread: AtomicI32::new(0),
         census: Census::new(),
         sysmon: AtomicU32::new(0),
         poke: AtomicBool::new(false),

@@ -27,8 +27,9 @@ pub(crate) fn start_thread(s: &Sched, m: &'static M) -> bool {
             thread.forget(); // it notes itself in the M
             true
         }
-        Err(_) => {
+        Err(e) => {
             s.threads.fetch_sub(1, Ordering::Relaxed);
+            s.no_thread.store(e, Ordering::Relaxed);
             false
         }
     }

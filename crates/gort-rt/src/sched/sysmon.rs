@@ -194,6 +194,11 @@ fn all_idle(s: &Sched) -> bool {
     s.npidle.load(Ordering::SeqCst) as usize == s.ps.in_use() && !s.ps.too_many() && !s.ps.iter().any(P::has_work)
 }
 
+/// Whether goroutines could run and nobody runs any.
+fn all_idle_but_for_want_of_threads(s: &Sched) -> bool {
+    s.npidle.load(Ordering::SeqCst) as usize == s.ps.in_use() && (s.has_global() || s.ps.iter().any(P::has_work))
+}
+
 /// Sleeps until somebody takes an idle P or pokes. Wakes once a second at first, to give memory back, then not at all.
 fn deep_sleep(s: &Sched) {
     let mut waiting = false;
@@ -237,7 +242,11 @@ fn look(s: &'static Sched, now: u64) -> bool {
             let p = s.idle.lock().take_p();
             match p {
                 Some(p) => {
-                    events |= wake::start_m(p, true);
+                    if wake::start_m(p, true) {
+                        events = true;
+                    } else if all_idle_but_for_want_of_threads(s) {
+                        deadlock::report_no_thread(s);
+                    }
                 }
                 None => {
                     s.nmspinning.fetch_sub(1, Ordering::SeqCst);

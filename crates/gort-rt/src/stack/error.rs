@@ -45,8 +45,8 @@ impl fmt::Display for AllocError {
             ),
             Self::NoAddressSpace { slot, stacks, errno } => write!(
                 f,
-                "no address space for another goroutine stack of {} KiB, after {stacks} stacks: {}; raise the limit on \
-                 the process's address space (ulimit -v), allow overcommit (vm.overcommit_memory is not 2), or use \
+                "no address space for another goroutine stack of {} KiB, after {stacks} stacks: {}; raise the limits \
+                 on the process's address space and data (ulimit -v, ulimit -d), allow overcommit (vm.overcommit_memory is not 2), or use \
                  smaller stacks (Builder::stack_size, GORT_STACK_SIZE)",
                 slot / 1024,
                 io::Error::from_raw_os_error(errno)
