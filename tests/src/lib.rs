@@ -9,5 +9,6 @@ pub mod cthreads;
 pub mod kinds;
 pub mod locks;
 pub mod queues;
+pub mod storms;
 pub mod waiting;
 pub mod watch;

@@ -4,6 +4,7 @@
 
 use gort::ffi;
 use gort_tests::cthreads::{through_c, CThread};
+use gort_tests::measure::resident_kib;
 use gort_tests::subprocess::alone;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -232,6 +233,45 @@ fn the_first_callback_of_a_thread_is_in_a_key_destructor() {
             assert_eq!(KEY.calls.load(Ordering::Relaxed), rounds);
             assert_eq!(counts(), (1, 0, 0), "after {rounds} rounds");
         }
+    });
+}
+
+#[test]
+fn twelve_thousand_threads_in_turn_leave_nothing() {
+    const NAME: &str = "twelve_thousand_threads_in_turn_leave_nothing";
+    /// What the process has: extra Ms made and in use, kernel threads, mappings, descriptors, KiB of memory.
+    fn inventory() -> [usize; 6] {
+        let entries = |path| std::fs::read_dir(path).unwrap().count();
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
+        let (made, in_use, _) = counts();
+        [made, in_use, entries("/proc/self/task"), maps, entries("/proc/self/fd"), resident_kib()]
+    }
+    alone(NAME, || {
+        let woken = Arc::new(AtomicUsize::new(0));
+        let in_turn = |n: usize| {
+            for i in 0..n {
+                let woken = woken.clone();
+                CThread::spawn(move || match i % 4 {
+                    // A call, several, one that waits for a goroutine, one that is left by a panic.
+                    0 => ffi::callback(|| _ = woken.fetch_add(1, Ordering::Relaxed)),
+                    1 => (0..3).for_each(|_| ffi::callback(|| assert!(!gort::thread::is_goroutine()))),
+                    2 => ffi::callback(|| {
+                        gort::thread::spawn(move || woken.fetch_add(1, Ordering::Relaxed)).join().unwrap();
+                    }),
+                    _ => assert!(ffi::try_callback(|| std::panic::resume_unwind(Box::new(i))).is_err()),
+                })
+                .join();
+            }
+        };
+        in_turn(400);
+        let before = inventory();
+        in_turn(12_000);
+        let after = inventory();
+        assert_eq!(woken.load(Ordering::Relaxed), 12_400 / 2);
+        assert_eq!(after[..2], [1, 0], "each gets the same M, and gives it back");
+        // The kernel threads that run goroutines come and go, with stacks that libc keeps; nothing that grows by the thread.
+        let grown = before.iter().zip(&after).zip([0, 0, 4, 20, 0, 2048]).any(|((b, a), most)| *a > b + most);
+        assert!(!grown, "{before:?}, then {after:?}");
     });
 }
 

@@ -20,6 +20,7 @@ fn main() {
         "waiting_in_a_call" => waiting_in_a_call(),
         "exit_with_goroutines" => exit_with_goroutines(),
         "mini_suite" => mini_suite(),
+        "stopped" => stopped(),
         other => panic!("no scenario {other:?}"),
     }
 }
@@ -88,6 +89,15 @@ fn waiting_in_a_call() {
     gort_tests::raw::block_for(REPORT);
     pipe.write(b'x', 1);
     assert_eq!(joiner.join().unwrap(), b'x');
+}
+
+/// All threads wait, for a timer, while the process is stopped for longer than the time for a report.
+fn stopped() {
+    let sleeper = thread::spawn(|| thread::sleep(Duration::from_millis(1500)));
+    let script = "sleep 0.3; kill -STOP $PPID; sleep 4; kill -CONT $PPID";
+    let mut shell = std::process::Command::new("sh").args(["-c", script]).spawn().expect("a shell");
+    thread::spawn(move || sleeper.join().unwrap()).join().unwrap();
+    assert!(shell.wait().expect("it was started").success());
 }
 
 /// The main function returns while goroutines run, spin, sleep and wait.
