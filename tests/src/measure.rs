@@ -41,6 +41,21 @@ pub fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> bool 
     }
 }
 
+/// Waits until every goroutine waits, that is, until all of the runtime's threads are asleep but `blocked` of them, which sit
+/// in calls. For a thread that is no goroutine (which would be one that runs), in a process of the test's own; the goroutines
+/// have begun.
+///
+/// # Panics
+/// That takes more than half a minute.
+pub fn all_wait(blocked: usize) {
+    assert!(!gort::thread::is_goroutine(), "the caller would have to wait too");
+    let all = || {
+        let stats = gort::stats();
+        stats.kernel_threads == stats.idle_threads + blocked
+    };
+    assert!(eventually(Duration::from_secs(30), all), "not all wait: {:?}", gort::stats());
+}
+
 /// Runs `f` on the calling thread, on another plain thread, and on a goroutine.
 pub fn everywhere(f: impl Fn() + Sync) {
     f();

@@ -1,13 +1,14 @@
 //! Making connections on goroutines: `connect` and `accept`.
 
 use gort::thread;
-use gort_tests::measure::{everywhere, kernel_threads, on_goroutine};
+use gort_tests::measure::{all_wait, eventually, everywhere, kernel_threads, on_goroutine};
 use gort_tests::subprocess::alone;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 const SHORT: Duration = Duration::from_millis(20);
@@ -44,13 +45,20 @@ fn connecting_takes_no_longer_than_allowed() {
 
 #[test]
 fn connecting_parks() {
-    on_goroutine(|| {
+    alone("connecting_parks", || {
         const N: usize = 20;
         let (listener, address, inside) = full_listener();
+        on_goroutine(|| ());
         let before = kernel_threads();
+        let begun = AtomicUsize::new(0);
         thread::scope(|s| {
-            let waiting: Vec<_> = (0..N).map(|_| s.spawn(move || TcpStream::connect(address).unwrap())).collect();
-            thread::sleep(SHORT);
+            let connect = || {
+                begun.fetch_add(1, SeqCst);
+                TcpStream::connect(address).unwrap()
+            };
+            let waiting: Vec<_> = (0..N).map(|_| s.spawn(connect)).collect();
+            assert!(eventually(Duration::from_secs(30), || begun.load(SeqCst) == N));
+            all_wait(0);
             assert!(waiting.iter().all(|one| !one.is_finished()));
             let more = kernel_threads().saturating_sub(before);
             assert!(more < 64, "{more} more kernel threads");

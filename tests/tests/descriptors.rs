@@ -2,7 +2,7 @@
 //! and what is known must follow.
 
 use gort::thread;
-use gort_tests::measure::{eventually, everywhere, on_goroutine};
+use gort_tests::measure::{all_wait, eventually, everywhere, on_goroutine};
 use gort_tests::raw::system_call;
 use gort_tests::subprocess::{alone, is_child, Rerun};
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use std::io::{Error, Read, Seek, Write};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -30,8 +30,9 @@ fn write(fd: i32, bytes: &[u8]) -> Result<isize, i32> {
     result(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) })
 }
 
-/// Runs `wait` on a goroutine and, once it is about to wait and others have run, `end`. Returns what `wait` came to.
-fn ended(wait: impl FnOnce() -> Result<isize, i32> + Send, end: impl FnOnce()) -> Result<isize, i32> {
+/// Runs `wait` on a goroutine and, once it waits, `end` on another one. Returns what `wait` came to. In a process of the test's
+/// own, on its thread.
+fn ended(wait: impl FnOnce() -> Result<isize, i32> + Send, end: impl FnOnce() + Send) -> Result<isize, i32> {
     let begun = AtomicBool::new(false);
     thread::scope(|s| {
         let waiting = s.spawn(|| {
@@ -39,8 +40,8 @@ fn ended(wait: impl FnOnce() -> Result<isize, i32> + Send, end: impl FnOnce()) -
             wait()
         });
         assert!(eventually(LONG, || begun.load(SeqCst)));
-        thread::sleep(Duration::from_millis(20)); // so that it waits as a rule; if it does not yet, it finds the end
-        end();
+        all_wait(0);
+        s.spawn(end);
         waiting.join().unwrap()
     })
 }
@@ -61,37 +62,34 @@ fn high(file: impl AsRawFd) -> i32 {
 #[test]
 fn closing_ends_waits() {
     alone("closing_ends_waits", || {
-        on_goroutine(|| {
-            for _ in 0..3 {
-                let (one, other) = UnixStream::pair().unwrap();
-                let fd = high(one);
-                assert_eq!(ended(|| read(fd, &mut [0; 4]), || close(fd)), Err(libc::EBADF));
-                let fd = high(other);
-                close(fd);
-                let (reader, writer) = std::io::pipe().unwrap();
-                let fd = high(reader);
-                assert_eq!(ended(|| read(fd, &mut [0; 4]), || close(fd)), Err(libc::EBADF));
-                drop(writer);
-                let (reader, writer) = std::io::pipe().unwrap();
-                let fd = high(writer);
-                let full = write(fd, &[0; 1 << 16]);
-                assert_eq!(full, Ok(1 << 16));
-                assert_eq!(ended(|| write(fd, &[0; 10]), || close(fd)), Err(libc::EBADF));
-                drop(reader);
-                let (one, other) = UnixStream::pair().unwrap();
-                let fd = high(one);
-                let some = ended(|| write(fd, &vec![0; 32 << 20]), || close(fd));
-                assert!(matches!(some, Ok(1..0x200_0000) | Err(libc::EBADF)), "{some:?}: a part was written");
-                drop(other);
-                let fd = high(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-                // SAFETY: the addresses may be null.
-                let accept =
-                    || result(unsafe { libc::accept(fd, std::ptr::null_mut(), std::ptr::null_mut()) } as isize);
-                assert_eq!(ended(accept, || close(fd)), Err(libc::EBADF));
-                let fd = high(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-                assert_eq!(ended(|| read(fd, &mut [0; 4]), || close(fd)), Err(libc::EBADF));
-            }
-        });
+        for _ in 0..3 {
+            let (one, other) = UnixStream::pair().unwrap();
+            let fd = high(one);
+            assert_eq!(ended(|| read(fd, &mut [0; 4]), || close(fd)), Err(libc::EBADF));
+            let fd = high(other);
+            close(fd);
+            let (reader, writer) = std::io::pipe().unwrap();
+            let fd = high(reader);
+            assert_eq!(ended(|| read(fd, &mut [0; 4]), || close(fd)), Err(libc::EBADF));
+            drop(writer);
+            let (reader, writer) = std::io::pipe().unwrap();
+            let fd = high(writer);
+            let full = write(fd, &[0; 1 << 16]);
+            assert_eq!(full, Ok(1 << 16));
+            assert_eq!(ended(|| write(fd, &[0; 10]), || close(fd)), Err(libc::EBADF));
+            drop(reader);
+            let (one, other) = UnixStream::pair().unwrap();
+            let fd = high(one);
+            let some = ended(|| write(fd, &vec![0; 32 << 20]), || close(fd));
+            assert!(matches!(some, Ok(1..0x200_0000) | Err(libc::EBADF)), "{some:?}: a part was written");
+            drop(other);
+            let fd = high(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+            // SAFETY: the addresses may be null.
+            let accept = || result(unsafe { libc::accept(fd, std::ptr::null_mut(), std::ptr::null_mut()) } as isize);
+            assert_eq!(ended(accept, || close(fd)), Err(libc::EBADF));
+            let fd = high(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+            assert_eq!(ended(|| read(fd, &mut [0; 4]), || close(fd)), Err(libc::EBADF));
+        }
     });
 }
 
@@ -102,17 +100,18 @@ fn closing_ends_all_waits() {
         const N: usize = 50;
         let (one, _other) = UnixStream::pair().unwrap();
         let fd = high(one);
-        let begun = AtomicBool::new(false);
+        let begun = AtomicUsize::new(0);
         thread::scope(|s| {
             let all: Vec<_> = (0..N)
                 .map(|_| {
                     s.spawn(|| {
-                        begun.store(true, SeqCst);
+                        begun.fetch_add(1, SeqCst);
                         read(fd, &mut [0; 4])
                     })
                 })
                 .collect();
-            assert!(eventually(LONG, || begun.load(SeqCst)));
+            assert!(eventually(LONG, || begun.load(SeqCst) == N));
+            all_wait(0);
             close(fd);
             all.into_iter().for_each(|one| assert_eq!(one.join().unwrap(), Err(libc::EBADF)));
         });
@@ -122,70 +121,66 @@ fn closing_ends_all_waits() {
 #[test]
 fn replacing_ends_waits() {
     alone("replacing_ends_waits", || {
-        on_goroutine(|| {
-            let (one, _other) = UnixStream::pair().unwrap();
-            let (two, mut peer) = UnixStream::pair().unwrap();
-            let fd = one.as_raw_fd();
-            // SAFETY: both are open.
-            let replace = || assert_eq!(unsafe { libc::dup2(two.as_raw_fd(), fd) }, fd);
-            assert_eq!(ended(|| read(fd, &mut [0; 4]), replace), Err(libc::EBADF));
-            // The number is another file's now.
-            let got = ended(|| read(fd, &mut [0; 4]), || peer.write_all(b"yes").unwrap());
-            assert_eq!(got, Ok(3));
-            // What does not close it ends nothing.
-            let keep = || {
-                // SAFETY: numbers only; the last two are refused.
-                unsafe {
-                    assert_eq!(libc::dup2(fd, fd), fd);
-                    assert_eq!(result(libc::dup2(1 << 20, fd) as isize), Err(libc::EBADF));
-                    assert_eq!(result(libc::dup3(two.as_raw_fd(), fd, 77) as isize), Err(libc::EINVAL));
-                }
-                peer.write_all(b"still").unwrap();
-            };
-            assert_eq!(ended(|| read(fd, &mut [0; 8]), keep), Ok(5));
-            // SAFETY: both are open.
-            let replace = || assert_eq!(unsafe { libc::dup3(two.as_raw_fd(), fd, libc::O_CLOEXEC) }, fd);
-            assert_eq!(ended(|| read(fd, &mut [0; 4]), replace), Err(libc::EBADF));
-        });
+        let (one, _other) = UnixStream::pair().unwrap();
+        let (two, mut peer) = UnixStream::pair().unwrap();
+        let fd = one.as_raw_fd();
+        // SAFETY: both are open.
+        let replace = || assert_eq!(unsafe { libc::dup2(two.as_raw_fd(), fd) }, fd);
+        assert_eq!(ended(|| read(fd, &mut [0; 4]), replace), Err(libc::EBADF));
+        // The number is another file's now.
+        let got = ended(|| read(fd, &mut [0; 4]), || peer.write_all(b"yes").unwrap());
+        assert_eq!(got, Ok(3));
+        // What does not close it ends nothing.
+        let keep = || {
+            // SAFETY: numbers only; the last two are refused.
+            unsafe {
+                assert_eq!(libc::dup2(fd, fd), fd);
+                assert_eq!(result(libc::dup2(1 << 20, fd) as isize), Err(libc::EBADF));
+                assert_eq!(result(libc::dup3(two.as_raw_fd(), fd, 77) as isize), Err(libc::EINVAL));
+            }
+            peer.write_all(b"still").unwrap();
+        };
+        assert_eq!(ended(|| read(fd, &mut [0; 8]), keep), Ok(5));
+        // SAFETY: both are open.
+        let replace = || assert_eq!(unsafe { libc::dup3(two.as_raw_fd(), fd, libc::O_CLOEXEC) }, fd);
+        assert_eq!(ended(|| read(fd, &mut [0; 4]), replace), Err(libc::EBADF));
     });
 }
 
 #[test]
 fn closing_a_range_ends_waits() {
     alone("closing_a_range_ends_waits", || {
-        on_goroutine(|| {
-            let null = File::open("/dev/null").unwrap();
-            let pair = || {
-                let (one, other) = UnixStream::pair().unwrap();
-                // SAFETY: the descriptors are open; numbers from 500 up are nobody else's here.
-                let fds = [&one, &other].map(|end| unsafe { libc::fcntl(end.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 500) });
-                assert!(fds[0] >= 500 && fds[1] >= 500);
-                fds
-            };
-            let [one, other] = pair();
-            let marks = || {
-                // SAFETY: nothing is closed.
-                unsafe { libc::syscall(libc::SYS_close_range, 500, 1000, libc::CLOSE_RANGE_CLOEXEC) };
-                assert_eq!(write(other, b"there"), Ok(5));
-            };
-            assert_eq!(ended(|| read(one, &mut [0; 8]), marks), Ok(5));
-            // SAFETY: numbers that this test has made.
-            let range = || assert_eq!(unsafe { libc::close_range(500, 1000, 0) }, 0);
-            assert_eq!(ended(|| read(one, &mut [0; 8]), range), Err(libc::EBADF));
-            let [one, _] = pair();
-            // SAFETY: as above.
-            assert_eq!(ended(|| read(one, &mut [0; 8]), || unsafe { closefrom(500) }), Err(libc::EBADF));
-            assert_eq!((&null).read(&mut [0]).unwrap(), 0, "below the range");
-            // The runtime's own descriptors are somewhere in there: waits work on.
-            let (one, mut other) = UnixStream::pair().unwrap();
-            let fd = one.as_raw_fd();
-            assert_eq!(ended(|| read(fd, &mut [0; 8]), || other.write_all(b"on").unwrap()), Ok(2));
-            for fd in 100..20_000 {
-                // SAFETY: this test has nothing up there, and a number that is not open is refused.
-                unsafe { libc::close(fd) };
-            }
-            assert_eq!(ended(|| read(fd, &mut [0; 8]), || other.write_all(b"and on").unwrap()), Ok(6));
-        });
+        let null = File::open("/dev/null").unwrap();
+        let pair = || {
+            let (one, other) = UnixStream::pair().unwrap();
+            // SAFETY: the descriptors are open; numbers from 500 up are nobody else's here.
+            let fds = [&one, &other].map(|end| unsafe { libc::fcntl(end.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 500) });
+            assert!(fds[0] >= 500 && fds[1] >= 500);
+            fds
+        };
+        let [one, other] = pair();
+        let marks = || {
+            // SAFETY: nothing is closed.
+            unsafe { libc::syscall(libc::SYS_close_range, 500, 1000, libc::CLOSE_RANGE_CLOEXEC) };
+            assert_eq!(write(other, b"there"), Ok(5));
+        };
+        assert_eq!(ended(|| read(one, &mut [0; 8]), marks), Ok(5));
+        // SAFETY: numbers that this test has made.
+        let range = || assert_eq!(unsafe { libc::close_range(500, 1000, 0) }, 0);
+        assert_eq!(ended(|| read(one, &mut [0; 8]), range), Err(libc::EBADF));
+        let [one, _] = pair();
+        // SAFETY: as above.
+        assert_eq!(ended(|| read(one, &mut [0; 8]), || unsafe { closefrom(500) }), Err(libc::EBADF));
+        assert_eq!((&null).read(&mut [0]).unwrap(), 0, "below the range");
+        // The runtime's own descriptors are somewhere in there: waits work on.
+        let (one, mut other) = UnixStream::pair().unwrap();
+        let fd = one.as_raw_fd();
+        assert_eq!(ended(|| read(fd, &mut [0; 8]), || other.write_all(b"on").unwrap()), Ok(2));
+        for fd in 100..20_000 {
+            // SAFETY: this test has nothing up there, and a number that is not open is refused.
+            unsafe { libc::close(fd) };
+        }
+        assert_eq!(ended(|| read(fd, &mut [0; 8]), || other.write_all(b"and on").unwrap()), Ok(6));
     });
 }
 
@@ -234,40 +229,38 @@ fn kinds_follow_the_numbers() {
 #[test]
 fn replaced_behind_the_hooks() {
     alone("replaced_behind_the_hooks", || {
-        on_goroutine(|| {
-            let replace = |from: i32, to: i32| {
-                // SAFETY: both are open.
-                let fd = unsafe { system_call(libc::SYS_dup3, [from as usize, to as usize, 0]) };
-                assert_eq!(fd, to as isize);
-            };
-            let (one, mut other) = UnixStream::pair().unwrap();
-            let fd = one.as_raw_fd();
-            assert_eq!(ended(|| read(fd, &mut [0; 8]), || other.write_all(b"first").unwrap()), Ok(5));
-            // Another socket: nobody has told epoll of it.
-            let (two, mut peer) = UnixStream::pair().unwrap();
-            replace(two.as_raw_fd(), fd);
-            assert_eq!(ended(|| read(fd, &mut [0; 8]), || peer.write_all(b"second").unwrap()), Ok(6));
-            // No socket at all.
-            let (reader, mut writer) = std::io::pipe().unwrap();
-            replace(reader.as_raw_fd(), fd);
-            assert_eq!(ended(|| read(fd, &mut [0; 8]), || writer.write_all(b"pipe").unwrap()), Ok(4));
-            let zero = File::open("/dev/zero").unwrap();
-            replace(zero.as_raw_fd(), fd);
-            assert_eq!(read(fd, &mut [1; 8]), Ok(8));
-            let name = std::env::temp_dir().join(format!("gort-behind-{}", std::process::id()));
-            let mut file = File::options().read(true).write(true).create_new(true).open(&name).unwrap();
-            file.write_all(b"a file").unwrap();
-            file.rewind().unwrap();
-            replace(file.as_raw_fd(), fd);
-            assert_eq!(read(fd, &mut [1; 8]), Ok(6));
-            fs::remove_file(&name).unwrap();
-            // And back to a stream, by which much is sent in one call.
-            let (three, mut peer) = UnixStream::pair().unwrap();
-            replace(three.as_raw_fd(), fd);
-            thread::scope(|s| {
-                s.spawn(move || peer.read_exact(&mut vec![0; 8 << 20]).unwrap());
-                assert_eq!(write(fd, &vec![0; 8 << 20]), Ok(8 << 20));
-            });
+        let replace = |from: i32, to: i32| {
+            // SAFETY: both are open.
+            let fd = unsafe { system_call(libc::SYS_dup3, [from as usize, to as usize, 0]) };
+            assert_eq!(fd, to as isize);
+        };
+        let (one, mut other) = UnixStream::pair().unwrap();
+        let fd = one.as_raw_fd();
+        assert_eq!(ended(|| read(fd, &mut [0; 8]), || other.write_all(b"first").unwrap()), Ok(5));
+        // Another socket: nobody has told epoll of it.
+        let (two, mut peer) = UnixStream::pair().unwrap();
+        replace(two.as_raw_fd(), fd);
+        assert_eq!(ended(|| read(fd, &mut [0; 8]), || peer.write_all(b"second").unwrap()), Ok(6));
+        // No socket at all.
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        replace(reader.as_raw_fd(), fd);
+        assert_eq!(ended(|| read(fd, &mut [0; 8]), || writer.write_all(b"pipe").unwrap()), Ok(4));
+        let zero = File::open("/dev/zero").unwrap();
+        replace(zero.as_raw_fd(), fd);
+        assert_eq!(on_goroutine(|| read(fd, &mut [1; 8])), Ok(8));
+        let name = std::env::temp_dir().join(format!("gort-behind-{}", std::process::id()));
+        let mut file = File::options().read(true).write(true).create_new(true).open(&name).unwrap();
+        file.write_all(b"a file").unwrap();
+        file.rewind().unwrap();
+        replace(file.as_raw_fd(), fd);
+        assert_eq!(on_goroutine(|| read(fd, &mut [1; 8])), Ok(6));
+        fs::remove_file(&name).unwrap();
+        // And back to a stream, by which much is sent in one call.
+        let (three, mut peer) = UnixStream::pair().unwrap();
+        replace(three.as_raw_fd(), fd);
+        thread::scope(|s| {
+            s.spawn(move || peer.read_exact(&mut vec![0; 8 << 20]).unwrap());
+            s.spawn(|| assert_eq!(write(fd, &vec![0; 8 << 20]), Ok(8 << 20)));
         });
     });
 }
@@ -276,26 +269,24 @@ fn replaced_behind_the_hooks() {
 #[test]
 fn a_forked_childs_closing_is_its_own() {
     alone("a_forked_childs_closing_is_its_own", || {
-        on_goroutine(|| {
-            let (one, mut other) = UnixStream::pair().unwrap();
-            let fd = one.as_raw_fd();
-            let fork = || {
-                // SAFETY: the child makes system calls only, and ends.
-                unsafe {
-                    let child = libc::fork();
-                    if child == 0 {
-                        libc::close(fd);
-                        libc::dup2(2, fd);
-                        libc::_exit(0);
-                    }
-                    let mut status = 1;
-                    assert_eq!(libc::waitpid(child, &mut status, 0), child);
-                    assert_eq!(status, 0);
+        let (one, mut other) = UnixStream::pair().unwrap();
+        let fd = one.as_raw_fd();
+        let fork = || {
+            // SAFETY: the child makes system calls only, and ends.
+            unsafe {
+                let child = libc::fork();
+                if child == 0 {
+                    libc::close(fd);
+                    libc::dup2(2, fd);
+                    libc::_exit(0);
                 }
-                other.write_all(b"here").unwrap();
-            };
-            assert_eq!(ended(|| read(fd, &mut [0; 8]), fork), Ok(4));
-        });
+                let mut status = 1;
+                assert_eq!(libc::waitpid(child, &mut status, 0), child);
+                assert_eq!(status, 0);
+            }
+            other.write_all(b"here").unwrap();
+        };
+        assert_eq!(ended(|| read(fd, &mut [0; 8]), fork), Ok(4));
     });
 }
 
@@ -344,14 +335,20 @@ extern "C" {
 /// C code calls the same functions by other names and in other ways.
 #[test]
 fn as_c_calls_them() {
+    alone("as_c_calls_them", as_c_calls_them_alone);
+}
+
+fn as_c_calls_them_alone() {
+    let (one, mut other) = UnixStream::pair().unwrap();
+    let fd = one.as_raw_fd();
+    for receive in [fortified_read, fortified_recv, fortified_recvfrom] {
+        // SAFETY: the functions have buffers of 16 bytes.
+        let sum = ended(|| Ok(unsafe { receive(fd, 3) } as isize), || other.write_all(&[1, 2, 4]).unwrap());
+        assert_eq!(sum, Ok(7));
+    }
     everywhere(|| {
         let (one, mut other) = UnixStream::pair().unwrap();
         let fd = one.as_raw_fd();
-        for receive in [fortified_read, fortified_recv, fortified_recvfrom] {
-            // SAFETY: the functions have buffers of 16 bytes.
-            let sum = ended(|| Ok(unsafe { receive(fd, 3) } as isize), || other.write_all(&[1, 2, 4]).unwrap());
-            assert_eq!(sum, Ok(7));
-        }
         let name =
             std::env::temp_dir().join(format!("gort-c-{}-{:?}", std::process::id(), std::thread::current().id()));
         let path = std::ffi::CString::new(name.to_str().unwrap()).unwrap();

@@ -3,7 +3,7 @@
 use gort::thread;
 use gort_tests::kinds::with_one_p_and_two;
 use gort_tests::locks::*;
-use gort_tests::measure::{eventually, everywhere, kernel_threads, on_goroutine};
+use gort_tests::measure::{all_wait, eventually, everywhere, kernel_threads, on_goroutine};
 use gort_tests::queues::{c11_once, cpp_once, Pair, Queue};
 use libc::{CLOCK_MONOTONIC, EBUSY, ETIMEDOUT};
 use std::cell::{Cell, UnsafeCell};
@@ -231,12 +231,8 @@ fn a_thousand_wait_on_few_kernel_threads() {
             })
             .collect();
         assert!(eventually(LONG, || arrived.load(SeqCst) == MANY));
-        // They are inside now, or about to be; enough of them that threads would show.
-        let most = (0..20).map(|_| {
-            thread::sleep(Duration::from_millis(1));
-            kernel_threads()
-        });
-        let most = most.max().unwrap_or(0);
+        all_wait(0);
+        let most = kernel_threads();
         assert!(most <= before + 60, "{most} kernel threads where there were {before}");
         assert_eq!(back.load(SeqCst), 0);
         release(&all);

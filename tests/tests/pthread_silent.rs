@@ -4,7 +4,7 @@ use gort::thread;
 use gort_tests::cthreads::CThread;
 use gort_tests::kinds::{on_both, with_one_p_and_two};
 use gort_tests::locks::*;
-use gort_tests::measure::{eventually, kernel_threads};
+use gort_tests::measure::{all_wait, eventually, kernel_threads};
 use gort_tests::queues::cancel_a_wait;
 use libc::{CLOCK_MONOTONIC, ETIMEDOUT};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -170,11 +170,8 @@ fn one_goroutine_waits_in_the_kernel_for_all() {
         })
         .collect();
     assert!(eventually(LONG, || all.arrived.load(SeqCst) == MANY));
-    let most = (0..20).map(|_| {
-        thread::sleep(Duration::from_millis(1));
-        kernel_threads()
-    });
-    let most = most.max().unwrap_or(0);
+    all_wait(1);
+    let most = kernel_threads();
     assert!(most <= before + 60, "{most} kernel threads where there were {before}");
     assert_eq!(all.mutex.unlock(), 0);
     goroutines.into_iter().for_each(|g| g.join().unwrap());

@@ -1,7 +1,7 @@
 //! Sleeping, deadlines, and what they leave behind.
 
 use gort::thread;
-use gort_tests::measure::{everywhere, on_goroutine, resident_kib};
+use gort_tests::measure::{all_wait, eventually, everywhere, on_goroutine, resident_kib};
 use gort_tests::raw::block_for;
 use gort_tests::subprocess::{role, Rerun};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -223,10 +223,16 @@ fn a_nearer_deadline_comes_first() {
         }
         return;
     }
-    for _ in 0..100 {
-        drop(thread::spawn(|| thread::sleep(HOUR)));
-        // A pause lets all Ms fall asleep with the far deadline before the near one is set.
-        thread::sleep(Duration::from_millis(2));
+    let set = Arc::new(AtomicUsize::new(0));
+    for n in 1..=100 {
+        let begun = set.clone();
+        drop(thread::spawn(move || {
+            begun.fetch_add(1, SeqCst);
+            thread::sleep(HOUR);
+        }));
+        // All Ms are asleep, one of them until the far deadline, before the near one is set.
+        assert!(eventually(Duration::from_secs(30), || set.load(SeqCst) == n));
+        all_wait(0);
         let g = thread::spawn(|| thread::sleep(Duration::from_millis(1)));
         g.join().unwrap();
     }

@@ -1,9 +1,12 @@
 //! When every P is idle somebody waits for events, whoever went idle last and however.
 
 use gort::{ffi, io, thread};
+use gort_tests::measure::{all_wait, eventually};
 use gort_tests::subprocess::{role, Rerun};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Waits for the byte by the runtime alone: without hooks, so that nothing but the netpoller can bring it.
@@ -16,8 +19,9 @@ fn read_byte(mut from: UnixStream) -> u8 {
     byte[0]
 }
 
-/// In a child, which a hang does not outlive.
-fn each_way(test: &str, body: impl Fn(UnixStream) -> thread::JoinHandle<u8>) {
+/// In a child, which a hang does not outlive. `body` returns when its goroutines wait, or are about to; so many of them have a
+/// thread to themselves.
+fn each_way(test: &str, blocked: usize, body: impl Fn(UnixStream) -> thread::JoinHandle<u8>) {
     if role().is_none() {
         for procs in ["1", "2"] {
             Rerun::of(test, "child").env("GORT_PROCS", procs).run().success();
@@ -26,8 +30,9 @@ fn each_way(test: &str, body: impl Fn(UnixStream) -> thread::JoinHandle<u8>) {
     }
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let reader = body(ours);
-    // Until sysmon, which would stand in for a missing poller, has gone to sleep as well: that takes 50 ms without work.
-    thread::spawn(|| thread::sleep(Duration::from_millis(20))).join().unwrap();
+    all_wait(blocked);
+    // Until sysmon, which would stand in for a missing poller, has gone to sleep as well: that takes 50 ms without work, and
+    // nothing tells. (On a slow machine the test may prove less, and passes.)
     std::thread::sleep(Duration::from_millis(300));
     theirs.write_all(b"x").unwrap();
     assert_eq!(reader.join().unwrap(), b'x');
@@ -35,22 +40,31 @@ fn each_way(test: &str, body: impl Fn(UnixStream) -> thread::JoinHandle<u8>) {
 
 #[test]
 fn a_goroutine_that_is_locked_to_its_thread_waits() {
-    each_way("a_goroutine_that_is_locked_to_its_thread_waits", |ours| {
-        thread::spawn(move || {
+    each_way("a_goroutine_that_is_locked_to_its_thread_waits", 1, |ours| {
+        let locked = Arc::new(AtomicBool::new(false));
+        let theirs = locked.clone();
+        let reader = thread::spawn(move || {
             ffi::lock_os_thread();
+            theirs.store(true, SeqCst);
             read_byte(ours)
-        })
+        });
+        assert!(eventually(Duration::from_secs(30), || locked.load(SeqCst)));
+        reader
     });
 }
 
 #[test]
 fn the_thread_of_a_locked_goroutine_ends() {
-    each_way("the_thread_of_a_locked_goroutine_ends", |ours| {
-        let reader = thread::spawn(move || read_byte(ours));
-        thread::spawn(|| {
-            thread::sleep(Duration::from_millis(5));
-            ffi::lock_os_thread(); // and never unlocks: its thread goes with it
+    each_way("the_thread_of_a_locked_goroutine_ends", 0, |ours| {
+        let begun = Arc::new(AtomicBool::new(false));
+        let theirs = begun.clone();
+        let reader = thread::spawn(move || {
+            theirs.store(true, SeqCst);
+            read_byte(ours)
         });
+        assert!(eventually(Duration::from_secs(30), || begun.load(SeqCst)));
+        all_wait(0);
+        thread::spawn(ffi::lock_os_thread).join().unwrap(); // and never unlocks: its thread goes with it
         reader
     });
 }
@@ -65,20 +79,23 @@ fn another_poller_takes_over_from_one_that_computes() {
     }
     let (first, mut to_first) = UnixStream::pair().unwrap();
     let (second, mut to_second) = UnixStream::pair().unwrap();
-    let done = std::sync::atomic::AtomicBool::new(false);
+    let (begun, done) = (AtomicUsize::new(0), AtomicBool::new(false));
     thread::scope(|s| {
-        let done = &done;
+        let (begun, done) = (&begun, &done);
         s.spawn(move || {
+            begun.fetch_add(1, SeqCst);
             read_byte(first);
-            while !done.load(std::sync::atomic::Ordering::SeqCst) {
+            while !done.load(SeqCst) {
                 std::hint::spin_loop();
             }
         });
         s.spawn(move || {
+            begun.fetch_add(1, SeqCst);
             read_byte(second);
-            done.store(true, std::sync::atomic::Ordering::SeqCst);
+            done.store(true, SeqCst);
         });
-        std::thread::sleep(Duration::from_millis(50)); // both wait, most likely
+        assert!(eventually(Duration::from_secs(30), || begun.load(SeqCst) == 2));
+        all_wait(0);
         to_first.write_all(b"x").unwrap();
         to_second.write_all(b"x").unwrap();
     });
