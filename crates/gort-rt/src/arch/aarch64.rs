@@ -53,15 +53,15 @@ pub(crate) fn full_fence() {
     fence(Ordering::SeqCst);
 }
 
-/// A full fence, by one whose last atomic operation was a read-modify-write: those are none here, whatever their ordering; a later
-/// load may overtake the store in them.
+/// A full fence, by one whose last atomic operation was a read-modify-write: those are none here, whatever their ordering;
+/// a later load may overtake the store in them.
 #[inline(always)]
 pub(crate) fn fence_after_rmw() {
     fence(Ordering::SeqCst);
 }
 
-/// Enters the kernel: the call `number` with its arguments; those that it does not have are ignored. Returns what the kernel does: from -4095
-/// to -1 for errors.
+/// Enters the kernel: the call `number` with its arguments; those that it does not have are ignored. Returns what the
+/// kernel does: from -4095 to -1 for errors.
 ///
 /// # Safety
 /// Whatever the system call in question demands of its arguments.

@@ -69,8 +69,8 @@ pub(crate) fn fence_after_rmw() {
     compiler_fence(Ordering::SeqCst);
 }
 
-/// Enters the kernel: the call `number` with its arguments; those that it does not have are ignored. Returns what the kernel does: from -4095
-/// to -1 for errors.
+/// Enters the kernel: the call `number` with its arguments; those that it does not have are ignored. Returns what the
+/// kernel does: from -4095 to -1 for errors.
 ///
 /// # Safety
 /// Whatever the system call in question demands of its arguments.

@@ -17,13 +17,14 @@
 //!   arm, queue a node, unlock             take matching nodes out, claim their tickets, unlock
 //!   park
 //! ```
-//! If the waker finds the lock free, then either the waiter's fence comes later in the order of fences: then it reads the
-//! changed word and does not wait; or it comes earlier, so the waiter has unlocked, and the waker reads its count. If the waker finds the lock
-//! taken or somebody counted, it takes the lock, which orders the two (fence or not): either the node is there, or the
-//! waiter locks after the waker and reads the changed word. From the queue on, the ticket of the wait decides: see
-//! `sched::waitword`. (The count is there so that a wake that concerns no goroutine takes no lock: wakes are made in signal
-//! handlers too. That the lock itself serves as the announcement spares the waiter a locked instruction.) The same holds with a question in place of the word's value: a try at a lock, say, which fails only
-//! if it comes before the release in the order of changes of the lock's memory.
+//! If the waker finds the lock free, then either the waiter's fence comes later in the order of fences: then it reads
+//! the changed word and does not wait; or it comes earlier, so the waiter has unlocked, and the waker reads its count.
+//! If the waker finds the lock taken or somebody counted, it takes the lock, which orders the two (fence or not):
+//! either the node is there, or the waiter locks after the waker and reads the changed word. From the queue on, the
+//! ticket of the wait decides: see `sched::waitword`. (The count is there so that a wake that concerns no goroutine
+//! takes no lock: wakes are made in signal handlers too. That the lock itself serves as the announcement spares the
+//! waiter a locked instruction.) The same holds with a question in place of the word's value: a try at a lock, say,
+//! which fails only if it comes before the release in the order of changes of the lock's memory.
 //!
 //! A signal handler may wake, and may have interrupted its own thread in a bucket: it does not wait for the lock but leaves
 //! word (`Bucket::missed`), and whoever lets go of the lock then wakes everybody in the bucket.
