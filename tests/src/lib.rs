@@ -7,6 +7,7 @@ pub mod subprocess;
 
 pub mod cthreads;
 pub mod kinds;
+pub mod library;
 pub mod locks;
 pub mod queues;
 pub mod storms;

@@ -2,87 +2,15 @@
 
 use gort::thread;
 use gort_tests::kinds::with_one_p_and_two;
+use gort_tests::library::{error, Directory, Library};
 use gort_tests::measure::{eventually, on_goroutine};
 use gort_tests::subprocess::{role, Rerun};
 use std::cell::Cell;
-use std::ffi::{c_char, c_int, c_void, CStr, CString};
+use std::ffi::{c_char, c_int, c_void, CString};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{mpsc, Mutex};
 use std::time::Duration;
-
-/// A directory of libraries, removed at the end.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Directory {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, SeqCst);
-        let path = std::env::temp_dir().join(format!("gort-libraries-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Directory(path)
-    }
-
-    /// Compiles a library with these flags and returns its path.
-    fn library(&self, name: &str, source: &str, flags: &[&str]) -> PathBuf {
-        let (c, object) = (self.0.join(name).with_extension("c"), self.0.join(name));
-        std::fs::create_dir_all(object.parent().unwrap()).unwrap();
-        std::fs::write(&c, source).unwrap();
-        let status = Command::new(std::env::var("CC").unwrap_or("cc".into()))
-            .args(["-shared", "-fPIC", "-o"])
-            .args([&object, &c])
-            .args(flags)
-            .status();
-        assert!(status.unwrap().success());
-        object
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).unwrap();
-    }
-}
-
-/// A loaded library.
-struct Library(usize);
-
-impl Library {
-    fn open(path: impl AsRef<Path>) -> Option<Library> {
-        let path = CString::new(path.as_ref().to_str().unwrap()).unwrap();
-        // SAFETY: the constructors of the libraries here are as safe as their tests.
-        let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
-        (!handle.is_null()).then_some(Library(handle as usize))
-    }
-
-    fn symbol(&self, name: &CStr) -> *mut c_void {
-        // SAFETY: the library is loaded.
-        let at = unsafe { libc::dlsym(self.0 as *mut c_void, name.as_ptr()) };
-        assert!(!at.is_null(), "{name:?}");
-        at
-    }
-
-    /// Calls an `int f(void)` of the library's.
-    fn call(&self, name: &CStr) -> i32 {
-        // SAFETY: the callers name functions of this type.
-        unsafe { std::mem::transmute::<*mut c_void, extern "C" fn() -> c_int>(self.symbol(name))() }
-    }
-
-    fn close(self) {
-        // SAFETY: nobody uses the library any more.
-        assert_eq!(unsafe { libc::dlclose(self.0 as *mut c_void) }, 0);
-    }
-}
-
-/// The text of the last error on this thread or goroutine.
-fn error() -> Option<String> {
-    // SAFETY: the text is copied before the next call.
-    unsafe {
-        let text = libc::dlerror();
-        (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
-    }
-}
 
 /// A library that calls the function whose address is in the environment, from its constructor.
 const CALLS: &str = "
@@ -269,17 +197,14 @@ fn open_unhooked(path: &Path) -> Library {
     let path = CString::new(path.to_str().unwrap()).unwrap();
     type Open = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void;
     // SAFETY: the function has this type; the library has no constructors.
-    let handle = unsafe {
+    unsafe {
         let open = libc::dlsym(libc::RTLD_NEXT, c"dlopen".as_ptr());
-        std::mem::transmute::<*mut c_void, Open>(open)(path.as_ptr(), libc::RTLD_NOW)
-    };
-    assert!(!handle.is_null());
-    Library(handle as usize)
+        let handle = std::mem::transmute::<*mut c_void, Open>(open)(path.as_ptr(), libc::RTLD_NOW);
+        Library::from_handle(handle).expect("it is there")
+    }
 }
 
-/// Its variables are too many to get a fixed place.
 const LATE: &str = "
-    __thread char room[5000];
     __thread int variable __attribute__((tls_model(\"global-dynamic\"))) = 42;
     int add(void) { return variable++; }
 ";
