@@ -2,8 +2,9 @@
 
 use gort::thread;
 use gort_tests::kinds::on_goroutines_and_threads;
-use gort_tests::measure::{eventually, everywhere};
+use gort_tests::measure::{eventually, everywhere, kernel_threads};
 use gort_tests::raw::{futex_wait, futex_wake};
+use gort_tests::subprocess::alone;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::sync::{mpsc, Arc, Barrier, Condvar, Mutex, RwLock};
 use std::time::{Duration, Instant};
@@ -112,6 +113,41 @@ fn the_futex_call_says_what_happened() {
         // SAFETY: word and timespec live during the call.
         let bad = unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), op, 5, &raw const bad, 0, 0) };
         assert_eq!((bad, std::io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EINVAL)));
+    });
+}
+
+/// As libstdc++ waits while another thread makes a static variable of a function: without saying that the word is private.
+#[test]
+fn a_static_word_needs_no_flag() {
+    const N: usize = 100;
+    static WORD: AtomicU32 = AtomicU32::new(0);
+    static ARRIVED: AtomicUsize = AtomicUsize::new(0);
+    static WOKEN: AtomicUsize = AtomicUsize::new(0);
+    let wait = || {
+        ARRIVED.fetch_add(1, SeqCst);
+        // SAFETY: the word lives; no timeout.
+        assert_eq!(unsafe { libc::syscall(libc::SYS_futex, WORD.as_ptr(), libc::FUTEX_WAIT, 0, 0usize, 0, 0) }, 0);
+        WOKEN.fetch_add(1, SeqCst);
+    };
+    alone("a_static_word_needs_no_flag", || {
+        std::thread::scope(|threads| {
+            threads.spawn(wait);
+            thread::scope(|s| {
+                (0..N).for_each(|_| drop(s.spawn(wait)));
+                assert!(eventually(Duration::from_secs(30), || ARRIVED.load(SeqCst) == N + 1));
+                let threads = kernel_threads();
+                while WOKEN.load(SeqCst) < N + 1 {
+                    // SAFETY: the call only looks the address up.
+                    let woken = unsafe { libc::syscall(libc::SYS_futex, WORD.as_ptr(), libc::FUTEX_WAKE, 1, 0, 0, 0) };
+                    assert!((0..=1).contains(&woken));
+                    thread::yield_now();
+                }
+                // Before glibc 2.35 nobody tells that the word is static, and each waits in the kernel.
+                // SAFETY: looking a name up has no preconditions.
+                let tells = unsafe { !libc::dlsym(libc::RTLD_DEFAULT, c"_dl_find_object".as_ptr()).is_null() };
+                assert!(!tells || threads < N / 2, "{threads} kernel threads for {N} goroutines");
+            });
+        });
     });
 }
 

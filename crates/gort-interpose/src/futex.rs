@@ -1,7 +1,10 @@
 //! The futex system call: goroutines wait in the runtime's table, kernel threads in the kernel's, on the same words.
 //!
-//! Only private WAIT, WAIT_BITSET, WAKE and WAKE_BITSET are taken over. Everything else (shared words, requeue, priority
-//! inheritance) goes to the kernel, where it may block the kernel thread; sysmon then gives the P to others.
+//! Only WAIT, WAIT_BITSET, WAKE and WAKE_BITSET are taken over, and only on words that are this process's: because the caller
+//! says so, or because they are static variables ([`statics`]). Everything else (shared words, requeue, priority inheritance)
+//! goes to the kernel, where it may block the kernel thread; sysmon then gives the P to others. To the kernel, calls with and
+//! without the flag are about different words. Here they are the same, so a wake may end a wait that the kernel would have gone
+//! on with; waits may end for no reason.
 //!
 //! A wake has one count for both tables: goroutines are served first, then the kernel is asked for what is left. (While
 //! kernel threads are known to wait on the word the order alternates, so that neither kind starves the other.) Each
@@ -9,6 +12,7 @@
 //! not every wait goes through `syscall`.
 
 use crate::sleep::deadline;
+use crate::statics;
 use crate::switch::may_park;
 use crate::sys::{fail, raw};
 use core::sync::atomic::AtomicU32;
@@ -24,11 +28,11 @@ const ANY: u32 = u32::MAX;
 /// As for the call.
 pub(crate) unsafe fn futex(args: [usize; 6]) -> c_long {
     let op = args[1] as c_int;
-    if op & libc::FUTEX_PRIVATE_FLAG == 0 {
+    let command = op & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);
+    if op & libc::FUTEX_PRIVATE_FLAG == 0 && !statics::contain(args[0]) {
         // SAFETY: the caller's promise, passed on.
         return unsafe { raw(libc::SYS_futex, args) };
     }
-    let command = op & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);
     // SAFETY: the caller's promise, passed on.
     unsafe {
         match command {

@@ -5,7 +5,7 @@
 //!
 //! | Function | On a goroutine | Elsewhere |
 //! |---|---|---|
-//! | `syscall(SYS_futex, …)` with WAIT, WAIT_BITSET, private | parks | the system call |
+//! | `syscall(SYS_futex, …)` with WAIT, WAIT_BITSET, private or on a static variable | parks | the system call |
 //! | the same with WAKE, WAKE_BITSET, private | wakes goroutines, then the kernel's waiters; one count for both | the same |
 //! | `syscall`, anything else | the system call | the system call |
 //! | `nanosleep`, `clock_nanosleep`, `sleep`, `usleep`, `thrd_sleep` | parks | libc's function |
@@ -55,6 +55,7 @@ mod run_path;
 mod rw;
 mod select;
 mod sleep;
+mod statics;
 mod switch;
 mod sys;
 mod thread;
