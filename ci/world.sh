@@ -2,7 +2,7 @@
 # ci/world.sh [ARGUMENT OF cargo test...]
 #
 # Real crates and C libraries on goroutines, against real servers: the tests of world/, with two Ps and with one, after its
-# formatting and clippy. Installs what is missing with apt-get, starts a Redis and a PostgreSQL server of its own on free ports
+# formatting and clippy; those of what lives in thread-local storage with GORT_CHAOS as well. Installs what is missing with apt-get, starts a Redis and a PostgreSQL server of its own on free ports
 # and in temporary directories, and stops them at the end, whatever the end is.
 #
 #   ci/world.sh                     everything
@@ -51,6 +51,9 @@ command -v pkg-config >/dev/null || missing+=(pkg-config)
 [ -n "$(postgres_bin)" ] || missing+=(postgresql)
 [ -e /usr/include/postgresql/libpq-fe.h ] || missing+=(libpq-dev)
 pkg-config --exists libcurl 2>/dev/null || missing+=(libcurl4-openssl-dev)
+pkg-config --exists openssl 2>/dev/null || missing+=(libssl-dev)
+command -v c++ >/dev/null || missing+=(g++)
+command -v make >/dev/null || missing+=(make)
 if ((${#missing[@]})); then
     echo "--> installing ${missing[*]}"
     as_root apt-get update -q
@@ -115,10 +118,20 @@ if [ $# = 0 ]; then
     cargo fmt --check
     cargo clippy --locked --all-targets -- -D warnings
 fi
+run() {
+    timeout --kill-after=10 900 cargo test --locked "$@" -- --test-threads=1 --show-output --skip suites::
+}
+
 # One test at a time: what is counted is the whole process, and the machine may be small. A hang must not eat the time of others.
 for procs in 2 1; do
     echo "--> GORT_PROCS=$procs"
-    GORT_PROCS=$procs timeout --kill-after=10 900 \
-        cargo test --locked "$@" -- --test-threads=1 --show-output --skip suites::
+    GORT_PROCS=$procs run "$@"
 done
+if [ $# = 0 ]; then
+    # What lives in thread-local storage, while goroutines move to another kernel thread at every opportunity.
+    local_to_threads=(cxx glibc_malloc jemalloc jemalloc_per_thread libraries mimalloc mimalloc_per_thread openssl rayon regex
+        rustls sqlite suites thread_locals tracing)
+    echo "--> GORT_CHAOS=1"
+    GORT_CHAOS=1 GORT_PROCS=2 run "${local_to_threads[@]/#/--test=}"
+fi
 echo "ci/world.sh: all passed in $SECONDS s"

@@ -1,10 +1,13 @@
-//! SQLite, a C library, through `rusqlite`: a file in WAL mode, and writers that get in each other's way.
+//! SQLite, a C library, through `rusqlite`: a file in WAL mode, and writers that get in each other's way; and functions of
+//! ours that SQLite calls and that park, or panic, in the middle of a statement.
 
 use gort_tests::measure::on_goroutine;
 use gort_world::crowd::{crowd, scaled, Watch};
 use gort_world::pool::Pool;
 use gort_world::process::descriptors;
+use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, TransactionBehavior};
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, fs, process};
@@ -108,5 +111,51 @@ fn a_connection_each() {
     });
     check(&first, n);
     on_goroutine(|| drop(connections));
+    watch.few();
+}
+
+/// What a statement calls parks, with frames of SQLite's below it, and goes on on another kernel thread.
+#[test]
+fn functions_that_park() {
+    const ROWS: i64 = 50;
+    let watch = Watch::start("sqlite, functions that park");
+    crowd(scaled(CLIENTS), |i| {
+        let i = i as i64;
+        let connection = Connection::open_in_memory().expect("memory");
+        let flags = FunctionFlags::SQLITE_UTF8;
+        let slowly = |context: &rusqlite::functions::Context<'_>| {
+            gort::thread::yield_now();
+            Ok(context.get::<i64>(0)? * 2)
+        };
+        connection.create_scalar_function("slowly", 1, flags, slowly).expect("a function");
+        let refuse = move |context: &rusqlite::functions::Context<'_>| {
+            gort::thread::yield_now();
+            // A few panics only, since each writes a message.
+            assert!(i % 50 != 0 || context.get::<i64>(0)? != i + 7, "as intended");
+            Ok(1)
+        };
+        connection.create_scalar_function("refuse", 1, flags, refuse).expect("a function");
+        let backwards = |a: &str, b: &str| {
+            gort::thread::yield_now();
+            b.cmp(a)
+        };
+        connection.create_collation("backwards", backwards).expect("a collation");
+
+        connection.execute_batch("CREATE TABLE numbers (n INTEGER, text TEXT)").expect("a table");
+        let mut insert = connection.prepare("INSERT INTO numbers VALUES (?1, ?2)").expect("a statement");
+        for n in i..i + ROWS {
+            insert.execute((n, format!("{n:06}"))).expect("inserted");
+        }
+        let sum: i64 = connection.query_row("SELECT sum(slowly(n)) FROM numbers", [], |row| row.get(0)).expect("a row");
+        assert_eq!(sum, ROWS * (2 * i + ROWS - 1));
+        let mut sorted =
+            connection.prepare("SELECT n FROM numbers ORDER BY text COLLATE backwards").expect("a statement");
+        let sorted = sorted.query_map([], |row| row.get::<_, i64>(0)).expect("rows");
+        assert!(sorted.map(|n| n.expect("a number")).eq((i..i + ROWS).rev()));
+        // A panic does not go through SQLite's frames: it becomes an error.
+        let refused = || connection.query_row("SELECT sum(refuse(n)) FROM numbers", [], |row| row.get::<_, i64>(0));
+        let refused = catch_unwind(AssertUnwindSafe(refused)).expect("no panic comes out");
+        assert_eq!(refused.ok(), (i % 50 != 0).then_some(ROWS));
+    });
     watch.few();
 }
