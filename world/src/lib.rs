@@ -3,6 +3,7 @@
 
 pub mod churn;
 pub mod crowd;
+pub mod heaps;
 pub mod http;
 pub mod mark;
 pub mod pool;
