@@ -115,7 +115,9 @@ pub unsafe extern "C" fn pthread_create(
     unsafe {
         if pthread::takes_over() && enabled() {
             if let Some(wanted) = wanted(attr) {
-                return pthread::create(thread, wanted, start, arg);
+                if let Some(result) = pthread::create(thread, wanted, start, arg) {
+                    return result;
+                }
             }
         }
         next(thread, attr, start, arg)
@@ -304,8 +306,11 @@ pub unsafe extern "C" fn thrd_create(thread: *mut pthread_t, start: Start11, arg
     unsafe {
         if pthread::takes_over() && enabled() {
             if let Some(wanted) = wanted(ptr::null()) {
-                let start = mem::transmute::<Start11, Start>(start);
-                return result11(pthread::create(thread, Wanted { returns_int: true, ..wanted }, start, arg));
+                let wanted = Wanted { returns_int: true, ..wanted };
+                let result = pthread::create(thread, wanted, mem::transmute::<Start11, Start>(start), arg);
+                if let Some(result) = result {
+                    return result11(result);
+                }
             }
         }
         next(thread, start, arg)

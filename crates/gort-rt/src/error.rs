@@ -27,6 +27,16 @@ impl Error {
         Error { text, errno: Some(libc::EINVAL) }
     }
 
+    /// There is no runtime to do it.
+    pub(crate) fn shut(text: String) -> Error {
+        Error { text, errno: Some(libc::ESHUTDOWN) }
+    }
+
+    /// Whether that is why.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.errno == Some(libc::ESHUTDOWN)
+    }
+
     /// Somebody has to go first.
     pub(crate) fn busy(text: String) -> Error {
         Error { text, errno: Some(libc::EBUSY) }

@@ -5,6 +5,7 @@
 //! runtime started, or after it was shut down, has lost nothing and may start it.
 
 use crate::gate;
+use crate::phase;
 use crate::tls::{self, SLOT_PARK};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use std::sync::Once;
 
 static CHILD: AtomicBool = AtomicBool::new(false);
 
-/// Registers for the child's side of fork.
+/// Registers for the child's side of fork; before the first goroutine and the first callback.
 pub(crate) fn init() {
     static DONE: Once = Once::new();
     // SAFETY: `in_child` is a plain function that lives as long as this library; it only stores.
@@ -23,7 +24,8 @@ pub(crate) fn init() {
 
 /// What a child does that was made past the handlers (`_Fork`). Async-signal-safe.
 pub(crate) extern "C" fn in_child() {
-    if !gate::is_running() {
+    if phase::is_off() {
+        gate::alone();
         return;
     }
     CHILD.store(true, Ordering::Relaxed);

@@ -36,6 +36,8 @@ use crate::sched::census;
 use crate::sched::global::Sched;
 use crate::sched::m;
 use crate::sched::revoke::{heavy_fence, light_fence};
+use crate::tls;
+use core::ptr;
 
 const NEVER: u32 = 0;
 const OPEN: u32 = 1;
@@ -106,7 +108,15 @@ pub(crate) fn open() {
 
 /// Why nobody is let in.
 pub(crate) fn shut() -> Error {
-    Error::invalid("the runtime has been shut down; start it again by Config::start".into())
+    Error::shut("the runtime has been shut down; start it again by Config::start".into())
+}
+
+/// The process is a fork, and the other threads, which may have been inside, are gone. Async-signal-safe.
+pub(crate) fn alone() {
+    PASSING.store(0, Ordering::SeqCst);
+    // SAFETY: the current G lives while its thread does.
+    let me = unsafe { tls::getg().as_ref() }.map_or(ptr::null(), |g| g.m.get());
+    m::all().filter(|m| !ptr::eq(*m, me)).for_each(|m| m.depth.store(0, Ordering::SeqCst));
 }
 
 /// Closes the gate of the running runtime and waits until everybody has left, at most until `deadline` (nanoseconds of the

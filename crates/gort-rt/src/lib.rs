@@ -31,6 +31,7 @@ mod fork;
 mod gate;
 mod identity;
 mod os;
+mod phase;
 mod poll;
 mod report;
 mod sched;

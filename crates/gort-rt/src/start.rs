@@ -8,6 +8,7 @@ use crate::fork;
 use crate::gate::{self, Pass};
 use crate::identity;
 use crate::os;
+use crate::phase::{self, Change, Refused};
 use crate::pthread;
 use crate::sched::g::Kind;
 use crate::sched::global::{install, sched, Sched};
@@ -15,16 +16,6 @@ use crate::sched::{chaos, deadlock, g, m, procs, revoke, sysmon};
 use crate::stack;
 use crate::stack::overflow;
 use crate::tls;
-use std::sync::{Mutex, MutexGuard};
-
-/// What the runtime's end has to end, while it runs. Serialises starts and ends. std's mutex is fine: whoever starts or ends
-/// the runtime is not on a goroutine.
-static RUNNING: Mutex<Option<os::Thread>> = Mutex::new(None);
-
-/// sysmon's thread, while the runtime runs; nobody starts or ends the runtime while the guard lives.
-pub(crate) fn running() -> MutexGuard<'static, Option<os::Thread>> {
-    RUNNING.lock().unwrap_or_else(|e| e.into_inner())
-}
 
 /// The runtime, for somebody who spawns: it runs while this lives.
 pub(crate) struct Entry {
@@ -56,11 +47,7 @@ pub(crate) fn is_inside() -> bool {
 #[cold]
 fn from_outside() -> Result<Entry, Error> {
     if fork::is_child() {
-        return Err(Error::invalid(
-            "this process is a fork of one that ran goroutines: its kernel threads are gone; exec, or fork before the \
-             first goroutine"
-                .into(),
-        ));
+        return Err(forked());
     }
     loop {
         if let Some(pass) = gate::pass() {
@@ -69,8 +56,20 @@ fn from_outside() -> Result<Entry, Error> {
         if gate::is_shut() {
             return Err(gate::shut());
         }
-        start(Config::new(), false)?;
+        match phase::start() {
+            Ok(change) => start(change, Config::new())?,
+            Err(Refused::There) => {}
+            Err(Refused::UnderWay) => phase::wait(), // the first start: at an end the gate is shut
+        }
     }
+}
+
+fn forked() -> Error {
+    Error::invalid(
+        "this process is a fork of one that ran goroutines: its kernel threads are gone; exec, or fork before the first \
+         goroutine"
+            .into(),
+    )
 }
 
 /// Changes how many goroutines run cooperatively at a time, and returns how many did before. The counterpart of Go's
@@ -97,19 +96,26 @@ pub fn set_procs(n: usize) -> Result<usize, Error> {
 
 /// Starts the runtime, which does not run, with the given settings.
 pub(crate) fn with(config: Config) -> Result<(), Error> {
-    start(config, true)
+    if fork::is_child() {
+        return Err(forked());
+    }
+    loop {
+        match phase::start() {
+            Ok(change) => return start(change, config),
+            Err(Refused::There) => {
+                return Err(Error::invalid("the runtime runs already, by Config::start or the first goroutine".into()))
+            }
+            // Not for an end, which may wait for the caller.
+            Err(Refused::UnderWay) if gate::is_shut() || is_inside() => {
+                return Err(Error::busy("another thread shuts the runtime down, or starts it, at this moment".into()))
+            }
+            Err(Refused::UnderWay) => phase::wait(),
+        }
+    }
 }
 
 #[cold]
-fn start(config: Config, asked: bool) -> Result<(), Error> {
-    let mut running = running();
-    if running.is_some() || (!asked && gate::is_shut()) {
-        return if asked {
-            Err(Error::invalid("the runtime runs already, by Config::start or the first goroutine".into()))
-        } else {
-            Ok(())
-        };
-    }
+fn start(change: Change, config: Config) -> Result<(), Error> {
     // An allocator may start a thread now, which could not be a goroutine yet.
     let _real = os::RealThreads::begin();
     let settings = config.settle()?;
@@ -129,9 +135,13 @@ fn start(config: Config, asked: bool) -> Result<(), Error> {
     fork::init();
     install(settings.procs, settings.stack_size)
         .map_err(|e| Error::os("cannot reserve address space for Ps; raise the limit on it (ulimit -v)", e))?;
-    *running = Some(sysmon::start().map_err(|e| Error::no_thread("cannot start the runtime's first thread", e))?);
+    let monitor = sysmon::start().map_err(|e| {
+        overflow::uninstall();
+        Error::no_thread("cannot start the runtime's first thread", e)
+    })?;
     gate::open();
     sysmon::ready();
     pthread::init(settings.threads_as_goroutines);
+    change.on(monitor);
     Ok(())
 }

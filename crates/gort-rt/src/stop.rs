@@ -17,8 +17,10 @@ use crate::fork;
 use crate::gate;
 use crate::identity;
 use crate::os;
+use crate::phase::{self, Refused};
 use crate::poll;
 use crate::pthread;
+use crate::sched::census;
 use crate::sched::global::{sched, Sched};
 use crate::sched::{budget, gfree, sysmon, task};
 use crate::stack::overflow;
@@ -30,8 +32,8 @@ use std::time::Duration;
 /// runtime does not run this does nothing.
 ///
 /// From the call on nobody comes in from outside: threads cannot spawn, and a callback on a thread that is not in one
-/// fails: `try_callback` is an error, `callback_or` gives its `on_panic` value, `callback` panics. What is inside goes on as
-/// before. When the runtime has been shut down this stays so; it does not start by itself again.
+/// fails: `try_callback` is an error, `callback_or` gives its `on_panic` value (with `on_panic = abort` the process ends),
+/// `callback` panics. What is inside goes on as before. When the runtime has been shut down this stays so; it does not start by itself again.
 ///
 /// No goroutine is cancelled: a stack with values on it cannot just go. Tell them to end, for example by closing their
 /// channels.
@@ -39,7 +41,9 @@ use std::time::Duration;
 /// # Errors
 /// Somebody is inside after `patience`: then the runtime goes on as if nothing had been asked, and the error says how many
 /// they are. (It may take longer, if destructors of thread-local variables that C code left on the runtime's own threads do.)
-/// Or the caller is a goroutine or in a callback, for which it would wait for ever; or the process is a fork.
+/// Or the caller is a goroutine or in a callback, for which it would wait for ever; or another thread starts or ends the runtime
+/// at this moment; or the process is a fork. Not to be called by what runs under the loader's lock: a library's constructor or
+/// destructor.
 ///
 /// ```
 /// use std::time::Duration;
@@ -62,12 +66,17 @@ pub fn shutdown(patience: Duration) -> Result<(), Error> {
     }
     let patience = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
     let deadline = os::now().saturating_add(patience);
-    let mut running = start::running();
-    let Some(monitor) = running.take() else { return Ok(()) };
+    let (change, monitor) = match phase::end() {
+        Ok(begun) => begun,
+        Err(Refused::There) => return Ok(()),
+        Err(Refused::UnderWay) => {
+            return Err(Error::busy("another thread starts the runtime, or shuts it down, at this moment".into()))
+        }
+    };
     let s = sched();
     if !gate::close(s, deadline) {
-        *running = Some(monitor);
-        let (goroutines, callbacks) = (crate::stats().goroutines, gate::callbacks());
+        let (goroutines, callbacks) = (census::unburied(s), gate::callbacks());
+        change.on(monitor);
         return Err(Error::busy(format!(
             "the runtime is not shut down: {goroutines} goroutines and {callbacks} callbacks have not ended in time"
         )));
@@ -76,8 +85,12 @@ pub fn shutdown(patience: Duration) -> Result<(), Error> {
     sysmon::stop(monitor);
     end_threads(s);
     give_back(s);
+    change.off();
     Ok(())
 }
+
+/// A pause until somebody who is on the way has arrived, in nanoseconds.
+const MOMENT: u64 = 20_000;
 
 /// Ends all threads of Ms, of which none has anything to do.
 fn end_threads(s: &Sched) {
@@ -98,7 +111,7 @@ fn end_threads(s: &Sched) {
         } else {
             // Somebody is on the way: to the list of the ended, or with a P back to its list.
             drop(idle);
-            os::sched_yield();
+            os::sleep_ns(MOMENT);
         }
         idle = s.idle.lock();
     }

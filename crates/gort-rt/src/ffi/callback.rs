@@ -59,6 +59,9 @@ fn inside<T>(g: &G, f: impl FnOnce() -> T) -> Result<T, Shut> {
 /// The first callback of a thread.
 #[cold]
 fn first<T>(f: impl FnOnce() -> T) -> Result<T, Shut> {
+    if gate::is_shut() {
+        return Err(Shut); // without binding a thread for nothing
+    }
     let (m, bound) = needm();
     let _drop = (bound == Bound::ToCall).then(|| Unbind(m));
     let _depth = Depth::enter(m)?;
@@ -74,9 +77,12 @@ impl Depth {
         let depth = m.depth.load(Ordering::Relaxed);
         m.depth.store(depth + 1, Ordering::Relaxed);
         let counted = Depth(m);
-        // A nested one came in before the gate was closed.
-        if depth == 0 && !gate::admits() {
-            return Err(Shut);
+        // A nested one is within one that was let in; but not that of a signal handler that has interrupted us right here.
+        if !m.admitted.get() {
+            if !gate::admits() {
+                return Err(Shut);
+            }
+            m.admitted.set(true);
         }
         Ok(counted)
     }
@@ -86,6 +92,9 @@ impl Drop for Depth {
     #[inline]
     fn drop(&mut self) {
         let depth = self.0.depth.load(Ordering::Relaxed) - 1;
+        if depth == 0 {
+            self.0.admitted.set(false);
+        }
         // Release: what the callback did is done for whoever sees that it has left.
         self.0.depth.store(depth, Ordering::Release);
         if depth == 0 {

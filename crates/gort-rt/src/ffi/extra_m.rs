@@ -13,6 +13,8 @@
 //! in C.
 
 use crate::atomic::{thread_local, AtomicU32, AtomicUsize, OnceLock, Ordering};
+use crate::fork;
+use crate::gate;
 use crate::os::ExitKey;
 use crate::sched::m::M;
 use crate::sched::revoke;
@@ -60,11 +62,10 @@ pub(crate) enum Bound {
 /// Gives the calling thread, which has none, an M.
 #[cold]
 pub(crate) fn needm() -> (&'static M, Bound) {
-    static FENCE: OnceLock<()> = OnceLock::new();
-    FENCE.get_or_init(revoke::init); // for the gate; the runtime need not have started
+    revoke::init(); // for the gate; the runtime need not have started
+    fork::init();
     let m = pop().unwrap_or_else(|| M::leak(MADE.fetch_add(1, Ordering::Relaxed), true));
     IN_USE.fetch_add(1, Ordering::Relaxed);
-    m.depth.store(0, Ordering::Relaxed);
     // SAFETY: m.tls lives for ever.
     unsafe { tls::settls(&m.tls) };
     let bound = match key() {
@@ -78,7 +79,9 @@ pub(crate) fn needm() -> (&'static M, Bound) {
 /// at the zero block: the next owner's G is never seen from here.
 pub(crate) fn dropm(m: &'static M) {
     tls::clear_tls();
-    m.depth.store(0, Ordering::Relaxed);
+    m.admitted.set(false);
+    m.depth.store(0, Ordering::Release);
+    gate::left(); // of one that was left by `longjmp`
     IN_USE.fetch_sub(1, Ordering::Relaxed);
     let mut list = LIST.lock();
     m.link.set(list.0);

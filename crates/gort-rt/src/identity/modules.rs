@@ -217,7 +217,13 @@ pub(super) fn catch_up() {
     if !behind || CATCHING_UP.swap(true, Ordering::Relaxed) {
         return;
     }
-    caught_up(); // the one before is done
+    // sysmon does not wait: the one before is done, or nearly.
+    let before = LEARNER.lock().take();
+    if let Some(Err(before)) = before.map(Thread::try_join) {
+        *LEARNER.lock() = Some(before);
+        CATCHING_UP.store(false, Ordering::Relaxed);
+        return;
+    }
     match os::spawn_thread(c"gort-modules", STACK, main, core::ptr::null_mut()) {
         Ok(thread) => *LEARNER.lock() = Some(thread),
         Err(_) => CATCHING_UP.store(false, Ordering::Relaxed),

@@ -102,11 +102,12 @@ fn has_goroutines() -> bool {
     try_sched().is_some()
 }
 
-/// `pthread_create` with a goroutine: writes its number to `number` before it can run. Returns 0 or `EAGAIN`.
+/// `pthread_create` with a goroutine: writes its number to `number` before it can run. Returns 0 or `EAGAIN`; None: the runtime
+/// has been shut down, so it is to be a thread.
 ///
 /// # Safety
 /// [`takes_over`] has said yes; `number` is writable; `start` may be called with `arg` on a thread of its own.
-pub unsafe fn create(number: *mut libc::pthread_t, wanted: Wanted, start: Start, arg: *mut c_void) -> c_int {
+pub unsafe fn create(number: *mut libc::pthread_t, wanted: Wanted, start: Start, arg: *mut c_void) -> Option<c_int> {
     let main = move || {
         // SAFETY: a goroutine runs this.
         let g = unsafe { &*tls::current_goroutine() };
@@ -124,7 +125,7 @@ pub unsafe fn create(number: *mut libc::pthread_t, wanted: Wanted, start: Start,
     };
     // SAFETY: `main` borrows nothing but its goroutine, and `call` does not unwind.
     match unsafe { spawn::spawn_embodied(wanted.stack, introduce, main) } {
-        Ok(()) => 0,
-        Err(_) => libc::EAGAIN,
+        Ok(()) => Some(0),
+        Err(e) => (!e.is_shut()).then_some(libc::EAGAIN),
     }
 }

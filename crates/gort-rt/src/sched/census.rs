@@ -6,7 +6,7 @@
 //!
 //! # Why "nobody" is true
 //! Sums over many counters are no snapshot: a goroutine may be born on a P that was looked at already. But the counters only
-//! grow, and no goroutine is buried before it is born. [`nobody`] adds up the burials first and the births after. Call the
+//! grow, and no goroutine is buried before it is born. [`unburied`] adds up the burials first and the births after. Call the
 //! moment in between t: the first sum is at most the burials up to t, the second at least the births up to t. If they are
 //! equal, so are the burials and the births up to t: at t there was no goroutine, and if no thread can make one from outside
 //! (see `gate`) there is none after.
@@ -69,10 +69,15 @@ pub(crate) fn alive(s: &Sched) -> u64 {
     sum(s, Event::Born).saturating_sub(ended)
 }
 
+/// Goroutines that have been spawned and are not buried, about.
+pub(crate) fn unburied(s: &Sched) -> u64 {
+    let buried = sum(s, Event::Buried);
+    sum(s, Event::Born) - buried
+}
+
 /// Whether there was a moment, since the call, without any goroutine, dead ones on their way to the pool included.
 pub(crate) fn nobody(s: &Sched) -> bool {
-    let buried = sum(s, Event::Buried);
-    sum(s, Event::Born) == buried
+    unburied(s) == 0
 }
 
 #[cfg(test)]

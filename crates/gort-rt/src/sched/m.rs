@@ -63,6 +63,8 @@ pub(crate) struct M {
     /// How many callbacks of a foreign thread are on its stack: "inside the runtime" as opposed to "has an M". Written by
     /// the owner only.
     pub(crate) depth: AtomicU32,
+    /// The outermost of these callbacks has been let in; see `gate`.
+    pub(crate) admitted: Cell<bool>,
     /// The kernel's number of the M's thread, while it has one of the runtime's own; else 0.
     pub(crate) tid: AtomicI32,
     /// The M's thread, if it is one of the runtime's own: it says so itself. It has ended, or is about to, when the M is in the
@@ -77,7 +79,7 @@ pub(crate) struct M {
     pub(crate) rng: Cell<u64>,
 
     // ---- Sleep.
-    /// 0: run; 1: asleep or about to be.
+    /// 0: run; 1: asleep or about to be; 2: a waker is at it.
     pub(crate) parked: AtomicU32,
     /// The M sleeps, or is about to, in a wait for events.
     polling: AtomicBool,
@@ -111,6 +113,7 @@ impl M {
             locked_g: Cell::new(ptr::null()),
             foreign: Cell::new(foreign),
             depth: AtomicU32::new(0),
+            admitted: Cell::new(false),
             tid: AtomicI32::new(0),
             thread: Cell::new(None),
             older: AtomicPtr::new(ptr::null_mut()),
@@ -151,6 +154,17 @@ impl M {
         }
     }
 
+    /// Joins the M's thread if it has ended, of an M that is the caller's. True: it has none now.
+    pub(crate) fn try_join(&self) -> bool {
+        match self.thread.take().map(Thread::try_join) {
+            Some(Err(thread)) => {
+                self.thread.set(Some(thread));
+                false
+            }
+            Some(Ok(())) | None => true,
+        }
+    }
+
     /// The P held, if any.
     #[inline]
     pub(crate) fn p(&self) -> Option<&'static P> {
@@ -178,36 +192,41 @@ impl M {
     /// showed itself. True when woken.
     pub(crate) fn sleep(&self, deadline: Option<u64>) -> bool {
         // Acquire: pairs with the release in `wake`, so that `next_p` and the Cells written by the waker are visible.
-        while self.parked.load(Ordering::Acquire) == 1 {
-            if !crate::os::futex_wait(&self.parked, 1, deadline) {
+        loop {
+            let parked = self.parked.load(Ordering::Acquire);
+            if parked == 0 {
+                return true;
+            }
+            if !crate::os::futex_wait(&self.parked, parked, deadline) {
                 return self.parked.load(Ordering::Acquire) == 0;
             }
         }
-        true
     }
 
     /// As [`M::sleep`], in a wait for events. True when woken; otherwise the goroutines that are ready, perhaps none. (A signal
     /// ends it too.)
     pub(crate) fn sleep_polling(&self, deadline: Option<u64>) -> (bool, Batch) {
         self.polling.store(true, Ordering::SeqCst);
-        // The waker stores 0, then reads `polling`: either it interrupts us, or we read its 0. SeqCst on all four.
+        // The waker stores 2, then reads `polling`: either it interrupts us, or we read its 2. SeqCst on all four.
         let ready = match self.parked.load(Ordering::SeqCst) {
             1 => poll::wait_for_events(deadline),
             _ => Batch::new(),
         };
         self.polling.store(false, Ordering::SeqCst);
-        (self.parked.load(Ordering::SeqCst) == 0, ready)
+        // A waker that may still interrupt is waited for: when the M has woken nobody writes to the interrupter on its account,
+        // which may be another file's number after the runtime's end.
+        let woken = self.parked.load(Ordering::SeqCst) != 1 && self.sleep(None);
+        (woken, ready)
     }
 
     /// Ends the M's sleep, whether it has begun or not.
     pub(crate) fn wake(&self) {
-        self.parked.store(0, Ordering::SeqCst);
-        // A late interrupt, of an M that has woken meanwhile, ends somebody else's wait early, who waits again.
+        self.parked.store(2, Ordering::SeqCst);
         if self.polling.load(Ordering::SeqCst) {
             poll::interrupt();
-        } else {
-            crate::os::futex_wake(&self.parked, 1);
         }
+        self.parked.store(0, Ordering::SeqCst);
+        crate::os::futex_wake(&self.parked, 1);
     }
 }
 

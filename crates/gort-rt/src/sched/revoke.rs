@@ -29,7 +29,7 @@
 //! A goroutine that lost its P is *detached*: it goes on as a plain kernel thread until its next scheduling point, where
 //! it queues for a P. This is what gort has in place of preemption: nothing is interrupted, no system call is cut short.
 
-use crate::atomic::{compiler_fence, fence, AtomicBool, AtomicU32, Ordering};
+use crate::atomic::{compiler_fence, fence, AtomicBool, AtomicU32, OnceLock, Ordering};
 use crate::os;
 use crate::sched::g::G;
 use crate::sched::m::M;
@@ -61,7 +61,8 @@ static ASYMMETRIC: AtomicBool = AtomicBool::new(false);
 /// Chooses the fence, before the first goroutine and the first callback. (Whoever does not know yet that others pay makes a
 /// full fence, which goes with either kind.)
 pub(crate) fn init() {
-    ASYMMETRIC.store(os::membarrier_register(), Ordering::Relaxed);
+    static CHOSEN: OnceLock<()> = OnceLock::new();
+    CHOSEN.get_or_init(|| ASYMMETRIC.store(os::membarrier_register(), Ordering::Relaxed));
 }
 
 /// The frequent side of an asymmetric fence: what is stored before it is seen by whoever makes a [`heavy_fence`] after it, or

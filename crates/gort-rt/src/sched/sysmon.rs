@@ -59,7 +59,10 @@ const STOP: u32 = 2;
 /// Starts the thread, which waits for [`ready`]. At the start of the runtime, while it can still fail.
 pub(crate) fn start() -> Result<Thread, i32> {
     STATE.store(WAIT, Ordering::Relaxed);
-    os::spawn_thread(c"gort-sysmon", 256 << 10, main, ptr::null_mut())
+    let thread = os::spawn_thread(c"gort-sysmon", 256 << 10, main, ptr::null_mut())?;
+    // It waits, so this joins nothing. But where libc's function is hooked the hook looks libc's up now, which takes the
+    // loader's lock: sysmon, who joins later, must not wait for that.
+    Ok(thread.try_join().expect_err("it has not been let go"))
 }
 
 /// The runtime is complete.
@@ -137,13 +140,11 @@ fn join_ended(s: &Sched) {
         let mut idle = s.idle.lock();
         let Some(m) = idle.take_ended() else { break };
         drop(idle);
-        match m.thread.take().map(Thread::try_join) {
-            Some(Err(thread)) => {
-                m.thread.set(Some(thread));
-                m.link.set(late.map_or(ptr::null(), ptr::from_ref));
-                late = Some(m);
-            }
-            _ => s.idle.lock().put_free(m),
+        if m.try_join() {
+            s.idle.lock().put_free(m);
+        } else {
+            m.link.set(late.map_or(ptr::null(), ptr::from_ref));
+            late = Some(m);
         }
     }
     while let Some(m) = late {

@@ -130,7 +130,20 @@ pub(crate) fn start_m(p: &'static P, spinning: bool) -> bool {
         let mut idle = s.idle.lock();
         match idle.take_m() {
             Some(m) => (m, true),
-            None => (idle.take_free().unwrap_or_else(|| new_m(s, false)), false),
+            None => {
+                let free = idle.take_free();
+                let ended = if free.is_none() { idle.take_ended() } else { None };
+                drop(idle);
+                let reused = free.or_else(|| {
+                    let m = ended?;
+                    if !m.try_join() {
+                        s.idle.lock().put_ended(m);
+                        return None;
+                    }
+                    Some(m)
+                });
+                (reused.unwrap_or_else(|| new_m(s, false)), false)
+            }
         }
     };
     if asleep {

@@ -46,8 +46,8 @@ pub fn yield_now() {
 /// A setting in the environment has no meaning.
 pub fn available_parallelism() -> std::io::Result<std::num::NonZeroUsize> {
     let n = match sched::global::try_sched() {
-        Some(s) => s.ps.wanted(),
-        None => crate::Config::new().settle()?.procs,
+        Some(s) if s.ps.wanted() > 0 => s.ps.wanted(),
+        _ => crate::Config::new().settle()?.procs,
     };
     Ok(std::num::NonZeroUsize::new(n).expect("there is a P at least"))
 }
