@@ -1,5 +1,6 @@
 //! What the scenario tests share. The tests themselves are in `tests/`.
 
+pub mod backend;
 pub mod measure;
 pub mod raw;
 pub mod real;

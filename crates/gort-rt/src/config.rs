@@ -1,5 +1,6 @@
 //! Configuration: what a program sets, else what the environment says, else a default.
 
+use crate::backend::{self, Backend};
 use crate::error::Error;
 use crate::os;
 use crate::sched::procs::MOST as MOST_PROCS;
@@ -20,6 +21,7 @@ const SMALLEST_STACK: usize = 16 << 10;
 /// | [`overflow_report`](Config::overflow_report) | `GORT_OVERFLOW_REPORT` (`0`, `1`) | on |
 /// | [`deadlock_report`](Config::deadlock_report) | `GORT_DEADLOCK_REPORT` (`0`, `1`) | on |
 /// | [`threads_as_goroutines`](Config::threads_as_goroutines) | `GORT_THREADS` (`0`, `1`) | off |
+/// | [`backend`](Config::backend) | `GORT_BACKEND` (`goroutines`, `threads`) | `goroutines`; `threads` with a C library that is linked statically |
 /// | for tests | `GORT_CHAOS` (a seed), `GORT_GUARD` (`markers`, `mprotect`), `GORT_IDENTITY` (`built`, `donor`) | |
 ///
 /// The runtime starts by itself, with the defaults, at the first spawn. A value that means nothing is an error that names
@@ -36,6 +38,7 @@ pub struct Config {
     overflow_report: Option<bool>,
     deadlock_report: Option<bool>,
     threads_as_goroutines: Option<bool>,
+    backend: Option<Backend>,
 }
 
 /// Settings with every choice made.
@@ -46,6 +49,7 @@ pub(crate) struct Settings {
     pub(crate) overflow_report: bool,
     pub(crate) deadlock_report: bool,
     pub(crate) threads_as_goroutines: bool,
+    pub(crate) backend: Backend,
     pub(crate) chaos: Option<u64>,
     pub(crate) guard: Option<Guard>,
 }
@@ -94,6 +98,12 @@ impl Config {
         self
     }
 
+    /// What a goroutine is underneath. ([`Backend::Goroutines`] is an error at the start where it is not possible.)
+    pub fn backend(mut self, backend: Backend) -> Config {
+        self.backend = Some(backend);
+        self
+    }
+
     /// Starts the runtime with these settings.
     ///
     /// # Errors
@@ -137,6 +147,13 @@ impl Config {
                 Some(v) => Err(Error::variable(name, &v, "0 or 1")),
             },
         };
+        let backend = match (self.backend, from_env(backend::VARIABLE)) {
+            (Some(backend), _) => backend,
+            (None, None) => Backend::USUAL,
+            (None, Some(v)) => {
+                Backend::parse(&v).ok_or_else(|| Error::variable(backend::VARIABLE, &v, "goroutines or threads"))?
+            }
+        };
         let chaos = from_env("GORT_CHAOS")
             .map(|v| {
                 v.to_str()
@@ -152,6 +169,7 @@ impl Config {
             overflow_report: switch(self.overflow_report, "GORT_OVERFLOW_REPORT", true)?,
             deadlock_report: switch(self.deadlock_report, "GORT_DEADLOCK_REPORT", true)?,
             threads_as_goroutines: switch(self.threads_as_goroutines, "GORT_THREADS", false)?,
+            backend,
             chaos,
             guard,
         })
@@ -206,5 +224,8 @@ mod tests {
         assert!(Config::new().procs(1025).settle().is_err());
         assert!(Config::new().stack_size(100).settle().unwrap_err().to_string().contains("16384"));
         assert_eq!(Config::new().procs(3).settle().unwrap().procs, 3);
+        for backend in [Backend::Goroutines, Backend::Threads] {
+            assert_eq!(Config::new().backend(backend).settle().unwrap().backend, backend);
+        }
     }
 }

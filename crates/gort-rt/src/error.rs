@@ -71,7 +71,13 @@ impl From<stack::AllocError> for Error {
 impl From<identity::Error> for Error {
     fn from(e: identity::Error) -> Error {
         let errno = matches!(e, identity::Error::Variable(_)).then_some(libc::EINVAL);
-        Error { text: e.to_string(), errno }
+        let way_out = match e {
+            identity::Error::MissingSymbol(_) | identity::Error::Layout(_) => {
+                "; with GORT_BACKEND=threads a goroutine is a kernel thread, which needs nothing of that"
+            }
+            _ => "",
+        };
+        Error { text: format!("{e}{way_out}"), errno }
     }
 }
 

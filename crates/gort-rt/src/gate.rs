@@ -27,13 +27,11 @@
 //! Each pair is a store, a fence and a load of the other's word on both sides: one of the two sees the other. Callbacks and
 //! burials are frequent, so their fence is the asymmetric one of `revoke`: it costs them nothing, and shutdown a `membarrier`.
 //! Outsiders are looked at before goroutines, because an outsider may make a goroutine before it leaves; once no outsider is
-//! in, only goroutines make goroutines, and `census::nobody` is final.
+//! in, only goroutines make goroutines, and "nobody" is final.
 
 use crate::atomic::{AtomicU32, AtomicUsize, Ordering};
 use crate::error::Error;
 use crate::os;
-use crate::sched::census;
-use crate::sched::global::Sched;
 use crate::sched::m;
 use crate::sched::revoke::{heavy_fence, light_fence};
 use crate::tls;
@@ -120,14 +118,15 @@ pub(crate) fn alone() {
 }
 
 /// Closes the gate of the running runtime and waits until everybody has left, at most until `deadline` (nanoseconds of the
-/// monotonic clock). False: somebody is inside still, and the gate is open again.
-pub(crate) fn close(s: &Sched, deadline: u64) -> bool {
+/// monotonic clock). False: somebody is inside still, and the gate is open again. `nobody`: whether there was a moment, since
+/// the call, without any goroutine.
+pub(crate) fn close(nobody: impl Fn() -> bool, deadline: u64) -> bool {
     STATE.store(CLOSING, Ordering::SeqCst);
     heavy_fence();
     loop {
         let left = LEFT.load(Ordering::SeqCst);
         let outsiders = PASSING.load(Ordering::SeqCst) != 0 || callbacks() != 0;
-        if !outsiders && census::nobody(s) {
+        if !outsiders && nobody() {
             STATE.store(CLOSED, Ordering::SeqCst);
             return true;
         }

@@ -13,6 +13,7 @@
 //! | `pthread` | goroutines in place of the threads that others make |
 //! | `stack`, `arch`, `os` | memory, the processor, the kernel |
 //! | `sched`, `time`, `sync`, `poll` | G, M, P; timers; what goroutines wait on; the netpoller |
+//! | `backend`, `oneone` | whether the scheduler carries goroutines, or a kernel thread each |
 
 #[cfg(not(all(
     target_os = "linux",
@@ -25,11 +26,13 @@ compile_error!("gort needs Linux on x86-64 or AArch64 with glibc so far");
 
 mod arch;
 mod atomic;
+mod backend;
 mod config;
 mod error;
 mod fork;
 mod gate;
 mod identity;
+mod oneone;
 mod os;
 mod phase;
 mod poll;
@@ -52,6 +55,7 @@ pub mod io;
 pub mod pthread;
 pub mod thread;
 
+pub use backend::{backend, Backend};
 pub use config::Config;
 pub use error::Error;
 pub use start::set_procs;

@@ -3,11 +3,12 @@
 //! ```text
 //!   OFF ──start──▶ CHANGING ──▶ ON ──shutdown──▶ CHANGING ──▶ OFF
 //! ```
-//! The phase is taken by compare-and-swap, and whoever has made it CHANGING owns what belongs to the runtime as a whole: sysmon's
-//! thread. No lock, because shutdown waits for goroutines, callbacks and destructors, any of which may ask for a start or an
+//! The phase is taken by compare-and-swap, and whoever has made it CHANGING owns what belongs to the runtime as a whole, its
+//! [`Life`]. No lock, because shutdown waits for goroutines, callbacks and destructors, any of which may ask for a start or an
 //! end. They are told that it is under way. Only who comes from outside, while the runtime starts, waits.
 
 use crate::atomic::{AtomicU32, Ordering};
+use crate::oneone::Threads;
 use crate::os::{self, Thread};
 use core::cell::Cell;
 
@@ -15,17 +16,25 @@ const OFF: u32 = 0;
 const CHANGING: u32 = 1;
 const ON: u32 = 2;
 
+/// A runtime that runs.
+pub(crate) enum Life {
+    /// The scheduler, with sysmon's thread.
+    Scheduler(Thread),
+    /// A kernel thread for each goroutine.
+    Threads(&'static Threads),
+}
+
 /// See the module's head.
 struct Runtime {
     phase: AtomicU32,
-    /// sysmon's thread. Of whoever has made the phase CHANGING.
-    monitor: Cell<Option<Thread>>,
+    /// Of whoever has made the phase CHANGING.
+    life: Cell<Option<Life>>,
 }
 
-// SAFETY: `monitor` is touched by the one who has made the phase CHANGING, by an acquire; he leaves it by a release.
+// SAFETY: `life` is touched by the one who has made the phase CHANGING, by an acquire; he leaves it by a release.
 unsafe impl Sync for Runtime {}
 
-static RUNTIME: Runtime = Runtime { phase: AtomicU32::new(OFF), monitor: Cell::new(None) };
+static RUNTIME: Runtime = Runtime { phase: AtomicU32::new(OFF), life: Cell::new(None) };
 
 /// Why a change cannot begin now.
 pub(crate) enum Refused {
@@ -45,11 +54,11 @@ pub(crate) fn start() -> Result<Change, Refused> {
     begin(OFF)
 }
 
-/// Begins an end; with sysmon's thread.
-pub(crate) fn end() -> Result<(Change, Thread), Refused> {
+/// Begins the end of a life.
+pub(crate) fn end() -> Result<(Change, Life), Refused> {
     let change = begin(ON)?;
-    let monitor = RUNTIME.monitor.take().expect("who starts the runtime leaves sysmon's thread");
-    Ok((change, monitor))
+    let life = RUNTIME.life.take().expect("who starts the runtime leaves it");
+    Ok((change, life))
 }
 
 fn begin(from: u32) -> Result<Change, Refused> {
@@ -62,8 +71,8 @@ fn begin(from: u32) -> Result<Change, Refused> {
 
 impl Change {
     /// The runtime runs, or goes on running.
-    pub(crate) fn on(mut self, monitor: Thread) {
-        RUNTIME.monitor.set(Some(monitor));
+    pub(crate) fn on(mut self, life: Life) {
+        RUNTIME.life.set(Some(life));
         self.back_to = ON;
     }
 

@@ -2,24 +2,26 @@
 
 use crate::arch;
 use crate::atomic::Ordering;
-use crate::config::{check_procs, Config};
+use crate::backend::{Backend, Runtime};
+use crate::config::{check_procs, Config, Settings};
 use crate::error::Error;
 use crate::fork;
 use crate::gate::{self, Pass};
 use crate::identity;
+use crate::oneone;
 use crate::os;
-use crate::phase::{self, Change, Refused};
+use crate::phase::{self, Change, Life, Refused};
 use crate::pthread;
 use crate::sched::g::Kind;
-use crate::sched::global::{install, sched, Sched};
-use crate::sched::{chaos, deadlock, g, m, procs, revoke, sysmon};
+use crate::sched::global::install;
+use crate::sched::{chaos, deadlock, g, m, revoke, sysmon};
 use crate::stack;
 use crate::stack::overflow;
 use crate::tls;
 
 /// The runtime, for somebody who spawns: it runs while this lives.
 pub(crate) struct Entry {
-    pub(crate) s: &'static Sched,
+    pub(crate) runtime: Runtime,
     _pass: Option<Pass>,
 }
 
@@ -27,7 +29,7 @@ pub(crate) struct Entry {
 #[inline]
 pub(crate) fn runtime() -> Result<Entry, Error> {
     if is_inside() && gate::is_running() && !fork::is_child() {
-        return Ok(Entry { s: sched(), _pass: None });
+        return Ok(Entry { runtime: Runtime::chosen().expect("it runs"), _pass: None });
     }
     from_outside()
 }
@@ -38,7 +40,7 @@ pub(crate) fn is_inside() -> bool {
     // SAFETY: the current G lives, and the M of a foreign one is set for ever.
     unsafe {
         tls::getg().as_ref().is_some_and(|g| match g.kind {
-            Kind::Goroutine | Kind::G0 => true,
+            Kind::Goroutine | Kind::G0 | Kind::Thread => true,
             Kind::Foreign => (*g.m.get()).depth.load(Ordering::Relaxed) > 0,
         })
     }
@@ -51,7 +53,7 @@ fn from_outside() -> Result<Entry, Error> {
     }
     loop {
         if let Some(pass) = gate::pass() {
-            return Ok(Entry { s: sched(), _pass: Some(pass) });
+            return Ok(Entry { runtime: Runtime::chosen().expect("it runs"), _pass: Some(pass) });
         }
         if gate::is_shut() {
             return Err(gate::shut());
@@ -91,7 +93,7 @@ fn forked() -> Error {
 /// `n` is not from 1 to 1024, or the runtime cannot start, or has been shut down.
 pub fn set_procs(n: usize) -> Result<usize, Error> {
     check_procs("the argument of set_procs", n)?;
-    Ok(procs::set(runtime()?.s, n))
+    Ok(runtime()?.runtime.set_procs(n))
 }
 
 /// Starts the runtime, which does not run, with the given settings.
@@ -116,9 +118,18 @@ pub(crate) fn with(config: Config) -> Result<(), Error> {
 
 #[cold]
 fn start(change: Change, config: Config) -> Result<(), Error> {
+    let settings = config.settle()?;
+    let life = match settings.backend {
+        Backend::Goroutines => scheduler(&settings)?,
+        Backend::Threads => threads(&settings)?,
+    };
+    change.on(life);
+    Ok(())
+}
+
+fn scheduler(settings: &Settings) -> Result<Life, Error> {
     // An allocator may start a thread now, which could not be a goroutine yet.
     let _real = os::RealThreads::begin();
-    let settings = config.settle()?;
     arch::init();
     revoke::init();
     identity::init()?;
@@ -139,9 +150,19 @@ fn start(change: Change, config: Config) -> Result<(), Error> {
         overflow::uninstall();
         Error::no_thread("cannot start the runtime's first thread", e)
     })?;
+    Backend::Goroutines.choose();
     gate::open();
     sysmon::ready();
     pthread::init(settings.threads_as_goroutines);
-    change.on(monitor);
-    Ok(())
+    Ok(Life::Scheduler(monitor))
+}
+
+fn threads(settings: &Settings) -> Result<Life, Error> {
+    revoke::init();
+    fork::init();
+    let threads = oneone::install(settings.procs, settings.stack_size)?;
+    Backend::Threads.choose();
+    gate::open();
+    pthread::init(false); // what others start are threads, as goroutines are
+    Ok(Life::Threads(threads))
 }

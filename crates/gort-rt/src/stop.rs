@@ -9,6 +9,8 @@
 //!    joined, so that no code of this library runs on any thread of its own, which matters to who unloads it.
 //! 4. What the runtime holds is given back: dead goroutines' stacks, blocks, descriptors, signal handlers.
 //!
+//! Where goroutines are kernel threads there is nothing but 1, and the last of them is joined: see `oneone::body`.
+//!
 //! What stays, for a late look and for the next start: the records of Ps and Ms, address space of stacks, wait words, tables.
 
 use crate::atomic::Ordering;
@@ -17,12 +19,11 @@ use crate::fork;
 use crate::gate;
 use crate::identity;
 use crate::os;
-use crate::phase::{self, Refused};
+use crate::phase::{self, Life, Refused};
 use crate::poll;
 use crate::pthread;
-use crate::sched::census;
 use crate::sched::global::{sched, Sched};
-use crate::sched::{budget, gfree, sysmon, task};
+use crate::sched::{budget, census, gfree, sysmon, task};
 use crate::stack::overflow;
 use crate::start;
 use std::time::Duration;
@@ -66,25 +67,33 @@ pub fn shutdown(patience: Duration) -> Result<(), Error> {
     }
     let patience = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
     let deadline = os::now().saturating_add(patience);
-    let (change, monitor) = match phase::end() {
+    let (change, life) = match phase::end() {
         Ok(begun) => begun,
         Err(Refused::There) => return Ok(()),
         Err(Refused::UnderWay) => {
             return Err(Error::busy("another thread starts the runtime, or shuts it down, at this moment".into()))
         }
     };
-    let s = sched();
-    if !gate::close(s, deadline) {
-        let (goroutines, callbacks) = (census::unburied(s), gate::callbacks());
-        change.on(monitor);
+    let goroutines = || match &life {
+        Life::Scheduler(_) => census::unburied(sched()),
+        Life::Threads(threads) => threads.present(),
+    };
+    if !gate::close(|| goroutines() == 0, deadline) {
+        let (goroutines, callbacks) = (goroutines(), gate::callbacks());
+        change.on(life);
         return Err(Error::busy(format!(
             "the runtime is not shut down: {goroutines} goroutines and {callbacks} callbacks have not ended in time"
         )));
     }
-    pthread::init(false);
-    sysmon::stop(monitor);
-    end_threads(s);
-    give_back(s);
+    match life {
+        Life::Scheduler(monitor) => {
+            pthread::init(false);
+            sysmon::stop(monitor);
+            end_threads(sched());
+            give_back(sched());
+        }
+        Life::Threads(threads) => threads.join_last(),
+    }
     change.off();
     Ok(())
 }

@@ -23,7 +23,9 @@
 
 pub use gort_interpose as interpose;
 pub use gort_macros::callback;
-pub use gort_rt::{alloc, ffi, io, set_procs, shutdown, stats, thread, Config, Error, Stats, TLS_SLOTS};
+pub use gort_rt::{
+    alloc, backend, ffi, io, set_procs, shutdown, stats, thread, Backend, Config, Error, Stats, TLS_SLOTS,
+};
 
 #[doc(hidden)]
 pub use gort_rt::testing;

@@ -102,9 +102,14 @@ fn key() -> Option<&'static ExitKey> {
     KEY.get_or_init(|| ExitKey::new(thread_exits)).as_ref()
 }
 
+/// The calling thread is ending: an M that it needs from now on is bound for one call only.
+pub(crate) fn ending() {
+    ENDING.set(true);
+}
+
 /// The key's destructor, on a thread that is ending.
 unsafe extern "C" fn thread_exits(m: *mut c_void) {
-    ENDING.set(true);
+    ending();
     // SAFETY: the key's values are Ms.
     dropm(unsafe { &*m.cast::<M>() });
 }

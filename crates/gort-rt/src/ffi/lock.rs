@@ -8,9 +8,10 @@ use core::ptr;
 /// No other goroutine runs there until the lock is undone. Calls nest. If the goroutine ends while it is locked, its kernel
 /// thread ends too, since it may carry state that must not leak. On other threads this does nothing.
 pub fn lock_os_thread() {
+    let Some(g) = sched::goroutine() else { return };
+    g.locks.set(g.locks.get() + 1);
     if let Some(g) = sched::parkable() {
         let m = enter(g);
-        g.locks.set(g.locks.get() + 1);
         g.locked_m.set(m);
         m.locked_g.set(g);
         leave(m);
@@ -22,14 +23,13 @@ pub fn lock_os_thread() {
 /// # Panics
 /// There is none to undo.
 pub fn unlock_os_thread() {
-    if let Some(g) = sched::parkable() {
-        assert!(g.locks.get() > 0, "unlock_os_thread without lock_os_thread");
+    let Some(g) = sched::goroutine() else { return };
+    assert!(g.locks.get() > 0, "unlock_os_thread without lock_os_thread");
+    g.locks.set(g.locks.get() - 1);
+    if let (0, Some(g)) = (g.locks.get(), sched::parkable()) {
         let m = enter(g);
-        g.locks.set(g.locks.get() - 1);
-        if g.locks.get() == 0 {
-            g.locked_m.set(ptr::null());
-            m.locked_g.set(ptr::null());
-        }
+        g.locked_m.set(ptr::null());
+        m.locked_g.set(ptr::null());
         leave(m);
     }
 }

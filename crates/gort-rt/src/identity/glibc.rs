@@ -139,6 +139,20 @@ fn optional(name: &'static CStr) -> Option<*mut c_void> {
     (!address.is_null()).then_some(address)
 }
 
+/// Runs the destructors of thread-local variables that the calling thread, which ends, has registered after libc ran them, as
+/// destructors of pthread keys may. Where the C library is none that has to be told so, nothing.
+///
+/// # Safety
+/// What the destructors drop is used no more.
+pub(crate) unsafe fn run_late_destructors() {
+    if let Some(address) = optional(c"__call_tls_dtors") {
+        // SAFETY: the function has this type.
+        let call_tls_dtors = unsafe { core::mem::transmute::<*mut c_void, unsafe extern "C" fn()>(address) };
+        // SAFETY: the caller's promise.
+        unsafe { call_tls_dtors() };
+    }
+}
+
 /// The shape of a block: as `pthread_create` computes it.
 fn layout() -> Result<Layout, Error> {
     let (size, align) = static_info()?;

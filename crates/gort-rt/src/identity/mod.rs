@@ -72,10 +72,15 @@ use std::sync::OnceLock;
 
 use crate::error::MORE_THREADS;
 use evidence::Evidence;
+pub(crate) use glibc::run_late_destructors;
 use glibc::Glibc;
 pub(crate) use modules::Change;
 use modules::Share;
 use recipe::Recipe;
+
+/// Whether goroutines can have thread blocks of their own on this target: with a glibc that the loader has loaded, since what
+/// is needed of it is found by name.
+pub(crate) const SUPPORTED: bool = cfg!(all(target_env = "gnu", not(target_feature = "crt-static")));
 
 /// Environment variable that chooses how blocks are made.
 const VARIABLE: &str = "GORT_IDENTITY";

@@ -1,12 +1,18 @@
 use super::*;
-use crate::thread;
+use crate::{thread, Backend, Config};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// Has goroutines that can park, whatever the environment says: the netpoller serves nobody else.
+fn scheduler() {
+    let _ = Config::new().backend(Backend::Goroutines).start(); // or another test has
+}
+
 /// Two connected sockets, made known as hooks would.
 fn pair() -> (UnixStream, UnixStream) {
+    scheduler();
     let (a, b) = UnixStream::pair().unwrap();
     opened(a.as_raw_fd());
     opened(b.as_raw_fd());
@@ -163,6 +169,7 @@ impl Now for &UnixStream {
 
 #[test]
 fn a_regular_file_cannot_be_waited_for() {
+    scheduler();
     let file = std::fs::File::open("/proc/self/exe").unwrap();
     opened(file.as_raw_fd());
     let outcome = thread::spawn(move || {

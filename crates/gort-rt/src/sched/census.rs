@@ -4,7 +4,7 @@
 //! of a result that nobody wanted, and is *buried* when nobody runs on its stack. Each P has counters that only its holder
 //! writes, by plain stores; the rest is counted in one shared place.
 //!
-//! # Why "nobody" is true
+//! # Why 0 is true
 //! Sums over many counters are no snapshot: a goroutine may be born on a P that was looked at already. But the counters only
 //! grow, and no goroutine is buried before it is born. [`unburied`] adds up the burials first and the births after. Call the
 //! moment in between t: the first sum is at most the burials up to t, the second at least the births up to t. If they are
@@ -69,15 +69,11 @@ pub(crate) fn alive(s: &Sched) -> u64 {
     sum(s, Event::Born).saturating_sub(ended)
 }
 
-/// Goroutines that have been spawned and are not buried, about.
+/// Goroutines that have been spawned and are not buried, about; 0: there was a moment, since the call, without any, dead ones on
+/// their way to the pool included.
 pub(crate) fn unburied(s: &Sched) -> u64 {
     let buried = sum(s, Event::Buried);
     sum(s, Event::Born) - buried
-}
-
-/// Whether there was a moment, since the call, without any goroutine, dead ones on their way to the pool included.
-pub(crate) fn nobody(s: &Sched) -> bool {
-    unburied(s) == 0
 }
 
 #[cfg(test)]

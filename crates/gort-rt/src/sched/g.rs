@@ -44,6 +44,8 @@ pub(crate) enum Kind {
     G0,
     /// A thread that the runtime did not make, while it has an M.
     Foreign,
+    /// A goroutine that is a kernel thread; see `oneone`. It has no M.
+    Thread,
 }
 
 /// See the module's head. Fields in `Cell`s belong to whoever owns the G: the goroutine while it runs, the queue or list

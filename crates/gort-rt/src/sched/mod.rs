@@ -46,7 +46,7 @@ pub(crate) mod young;
 
 use crate::atomic::Ordering;
 use crate::tls;
-use g::G;
+use g::{Kind, G};
 use p::P;
 
 pub(crate) use switch::{park, yield_now};
@@ -59,6 +59,14 @@ pub(crate) fn parkable() -> Option<&'static G> {
     let g = unsafe { tls::current_goroutine().as_ref() }?;
     // SAFETY: the M of a running goroutine is set and lives for ever.
     (unsafe { (*g.m.get()).in_runtime.load(Ordering::Relaxed) } == 0).then_some(g)
+}
+
+/// The running goroutine, of either backend; it may be unable to park.
+#[inline]
+pub(crate) fn goroutine() -> Option<&'static G> {
+    // SAFETY: the current G lives as long as the code that runs on it.
+    let g = unsafe { tls::getg().as_ref() }?;
+    matches!(g.kind, Kind::Goroutine | Kind::Thread).then_some(g)
 }
 
 /// A scheduling point on the way: a goroutine whose slice is used up lets others run, and one that has lost its P queues

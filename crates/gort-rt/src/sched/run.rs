@@ -16,7 +16,7 @@ use core::ffi::c_void;
 use core::ptr;
 
 /// Stack of a runtime thread; `ffi::on_system_stack` runs on it. The kernel commits what is touched.
-const THREAD_STACK: usize = 2 << 20;
+pub(crate) const THREAD_STACK: usize = 2 << 20;
 
 /// Starts the thread of `m`, which finds its P in `next_p`. False: the system has no thread for us now.
 pub(crate) fn start_thread(s: &Sched, m: &'static M) -> bool {

@@ -1,6 +1,7 @@
 //! The birth and death of a goroutine.
 
 use crate::atomic::Ordering;
+use crate::backend::Runtime;
 use crate::error::Error;
 use crate::fork;
 use crate::gate;
@@ -38,7 +39,7 @@ const COLOURS: u32 = 8;
 ///
 /// # Safety
 /// What `f` borrows outlives the goroutine.
-pub(crate) unsafe fn spawn<F, D>(thread: Arc<Inner>, stack: Option<usize>, f: F) -> Result<(), Error>
+pub(crate) unsafe fn spawn<F, D>(s: &'static Sched, thread: Arc<Inner>, stack: Option<usize>, f: F) -> Result<(), Error>
 where
     F: FnOnce() -> D,
     D: FnOnce(),
@@ -50,10 +51,10 @@ where
             unsafe { mem::transmute(f) }
         };
         // SAFETY: the same contract.
-        return unsafe { spawn_small(thread, stack, boxed) };
+        return unsafe { spawn_small(s, thread, stack, boxed) };
     }
     // SAFETY: the same contract.
-    unsafe { spawn_small(thread, stack, f) }
+    unsafe { spawn_small(s, thread, stack, f) }
 }
 
 /// As [`spawn`], of a goroutine without a handle and with a stack of `usable` bytes at least, which `introduce` gets to see
@@ -67,7 +68,9 @@ where
     D: FnOnce(),
 {
     let entry = start::runtime()?;
-    let s = entry.s;
+    let Runtime::Scheduler(s) = entry.runtime else {
+        return Err(Error::invalid("goroutines are kernel threads".into()));
+    };
     // Never of the usual size, of which there must be as many as `budget` has promised: rather of the next larger one.
     let usable = if is_usual(s, usable) { stack::slot_bytes(slot_size(s.stack_size()))? } else { usable };
     let task = Unborn::make(admit(s, false)?, None, f);
@@ -87,13 +90,11 @@ fn is_usual(s: &Sched, usable: usize) -> bool {
     (usable <= s.stack_size() && usable > s.stack_size() / 4) || slot(usable) == slot(s.stack_size())
 }
 
-unsafe fn spawn_small<F, D>(thread: Arc<Inner>, stack: Option<usize>, f: F) -> Result<(), Error>
+unsafe fn spawn_small<F, D>(s: &'static Sched, thread: Arc<Inner>, stack: Option<usize>, f: F) -> Result<(), Error>
 where
     F: FnOnce() -> D,
     D: FnOnce(),
 {
-    let entry = start::runtime()?;
-    let s = entry.s;
     let usual = stack.is_none_or(|n| is_usual(s, n));
     let block = admit(s, usual)?;
     let task = Unborn::make(block, Some(thread), f);

@@ -3,7 +3,7 @@
 use super::current::Thread;
 use super::join::{JoinHandle, Packet};
 use super::scope::Data;
-use crate::sched::spawn::spawn as spawn_raw;
+use crate::backend;
 use crate::sync::event::Event;
 use std::io;
 use std::mem;
@@ -115,7 +115,7 @@ impl Builder {
             }
         };
         // SAFETY: the caller's promise; `main` does not unwind, because the only user code in it is caught.
-        unsafe { spawn_raw(thread.inner, self.stack_size, main)? };
+        unsafe { backend::spawn(thread.inner, self.stack_size, main)? };
         Ok(JoinHandle { packet })
     }
 }

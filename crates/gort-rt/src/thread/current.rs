@@ -1,5 +1,6 @@
 //! Handles: who runs.
 
+use crate::sched;
 use crate::sched::g::Ticket;
 use crate::tls;
 use core::cell::{Cell, OnceCell};
@@ -84,9 +85,13 @@ impl Inner {
         self.id.0.get()
     }
 
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// The name as bytes; empty if there is none.
     pub(crate) fn name_bytes(&self) -> &[u8] {
-        self.name.as_deref().unwrap_or("").as_bytes()
+        self.name().unwrap_or("").as_bytes()
     }
 }
 
@@ -108,7 +113,7 @@ impl Thread {
 
     /// The name that [`super::Builder::name`] gave, or, for a thread that is no goroutine, the one std knows.
     pub fn name(&self) -> Option<&str> {
-        self.inner.name.as_deref()
+        self.inner.name()
     }
 
     /// Whether the caller is the goroutine of this handle, which [`super::Builder`] made.
@@ -136,8 +141,7 @@ impl fmt::Debug for Thread {
 /// Runs `f` with the handle of the caller, without counting a reference where it can. Threads, and goroutines that
 /// `pthread_create` made, get one when they first ask, with the name that std knows.
 pub(super) fn with_current<T>(f: impl FnOnce(&Thread) -> T) -> T {
-    // SAFETY: the current goroutine lives.
-    if let Some(g) = unsafe { tls::current_goroutine().as_ref() } {
+    if let Some(g) = sched::goroutine() {
         let inner = g.thread.get();
         if !inner.is_null() {
             // SAFETY: the goroutine holds a reference by `Arc::into_raw` until its end; this borrows it.

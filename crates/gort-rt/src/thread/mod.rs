@@ -29,8 +29,9 @@ pub use std::thread::{panicking, AccessError, LocalKey, Result};
 pub(crate) use current::Inner;
 pub(crate) use sleep::on_goroutine as sleep_until_ns;
 
+use crate::backend::Runtime;
+use crate::fork;
 use crate::sched;
-use crate::tls;
 
 /// Lets other goroutines of this P run first; on a thread that is no goroutine, `sched_yield`.
 pub fn yield_now() {
@@ -45,14 +46,14 @@ pub fn yield_now() {
 /// # Errors
 /// A setting in the environment has no meaning.
 pub fn available_parallelism() -> std::io::Result<std::num::NonZeroUsize> {
-    let n = match sched::global::try_sched() {
-        Some(s) if s.ps.wanted() > 0 => s.ps.wanted(),
-        _ => crate::Config::new().settle()?.procs,
+    let n = match Runtime::chosen() {
+        Some(runtime) => runtime.procs(),
+        None => crate::Config::new().settle()?.procs,
     };
     Ok(std::num::NonZeroUsize::new(n).expect("there is a P at least"))
 }
 
-/// True when the caller runs on a goroutine.
+/// True when the caller runs on a goroutine. (In a forked child there are none.)
 pub fn is_goroutine() -> bool {
-    !tls::current_goroutine().is_null()
+    !fork::is_child() && sched::goroutine().is_some()
 }
