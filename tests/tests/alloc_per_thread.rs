@@ -3,6 +3,7 @@
 use gort::alloc::PerThread;
 use gort::thread;
 use gort_tests::measure::eventually;
+use gort_tests::needs_goroutines;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -49,6 +50,7 @@ static ALLOCATOR: PerThread<Heaps> = PerThread::new(Heaps);
 /// One test, since it counts for the whole process.
 #[test]
 fn goroutines_share_the_heaps_of_kernel_threads() {
+    needs_goroutines!("each has a heap of its own");
     const N: usize = 1000;
     let before = HEAPS.load(SeqCst);
     let kept = Arc::new(Mutex::new(Vec::new()));

@@ -2,6 +2,7 @@
 
 use gort::thread;
 use gort_tests::measure::{eventually, on_goroutine, resident_kib};
+use gort_tests::needs_goroutines;
 use gort_tests::subprocess::{role, Rerun};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -32,6 +33,7 @@ fn burst(n: usize) {
 
 #[test]
 fn bursts_with_idle_time_between_them_lose_no_memory() {
+    needs_goroutines!("stacks and what malloc keeps for them are libc's");
     const NAME: &str = "bursts_with_idle_time_between_them_lose_no_memory";
     let Some(role) = role() else {
         for procs in ["1", "2"] {

@@ -4,6 +4,7 @@ use crossbeam_channel::{after, bounded, never, select, unbounded, RecvTimeoutErr
 use gort::thread;
 use gort_tests::kinds::on_goroutines_and_threads;
 use gort_tests::measure::{everywhere, kernel_threads};
+use gort_tests::needs_goroutines;
 use gort_tests::subprocess::{role, Rerun};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::Arc;
@@ -310,6 +311,7 @@ fn flume_between_the_kinds() {
 /// Waiters of every crate at once on one P: that few kernel threads carry them proves that they park.
 #[test]
 fn thousands_wait_on_few_kernel_threads() {
+    needs_goroutines!("kernel threads are counted");
     if role().is_none() {
         Rerun::of("thousands_wait_on_few_kernel_threads", "child").env("GORT_PROCS", "1").run().success();
         return;

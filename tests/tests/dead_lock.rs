@@ -1,5 +1,6 @@
 //! The report that nothing can go on: made for a true dead-lock, and never else.
 
+use gort_tests::needs_goroutines;
 use gort_tests::subprocess::Rerun;
 
 const SCENARIO: &str = env!("CARGO_BIN_EXE_scenario");
@@ -7,6 +8,7 @@ const REPORT: &str = "all goroutines are asleep - deadlock!";
 
 #[test]
 fn a_dead_lock_is_reported_once() {
+    needs_goroutines!("the report is the scheduler's");
     for (name, goroutines) in [("dead_lock", "2 of them"), ("dead_lock_in_std", "1 of them")] {
         for procs in ["1", "2"] {
             let outcome = Rerun::scenario(SCENARIO, name).env("GORT_PROCS", procs).run();

@@ -3,6 +3,7 @@
 
 use gort::thread;
 use gort_tests::measure::{all_wait, eventually, everywhere, on_goroutine};
+use gort_tests::needs_goroutines;
 use gort_tests::raw::system_call;
 use gort_tests::subprocess::{alone, is_child, Rerun};
 use std::fs::{self, File};
@@ -61,6 +62,7 @@ fn high(file: impl AsRawFd) -> i32 {
 
 #[test]
 fn closing_ends_waits() {
+    needs_goroutines!("closing does not end a wait in the kernel");
     alone("closing_ends_waits", || {
         for _ in 0..3 {
             let (one, other) = UnixStream::pair().unwrap();
@@ -96,6 +98,7 @@ fn closing_ends_waits() {
 /// As many as wait.
 #[test]
 fn closing_ends_all_waits() {
+    needs_goroutines!("closing does not end a wait in the kernel");
     alone("closing_ends_all_waits", || {
         const N: usize = 50;
         let (one, _other) = UnixStream::pair().unwrap();
@@ -120,6 +123,7 @@ fn closing_ends_all_waits() {
 
 #[test]
 fn replacing_ends_waits() {
+    needs_goroutines!("closing does not end a wait in the kernel");
     alone("replacing_ends_waits", || {
         let (one, _other) = UnixStream::pair().unwrap();
         let (two, mut peer) = UnixStream::pair().unwrap();
@@ -149,6 +153,7 @@ fn replacing_ends_waits() {
 
 #[test]
 fn closing_a_range_ends_waits() {
+    needs_goroutines!("closing does not end a wait in the kernel");
     alone("closing_a_range_ends_waits", || {
         let null = File::open("/dev/null").unwrap();
         let pair = || {

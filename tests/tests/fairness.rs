@@ -1,6 +1,7 @@
 //! One P, and goroutines that do not want to share it. What is counted are steps; the only clock is the limit of a child.
 
 use gort::thread;
+use gort_tests::needs_goroutines;
 use gort_tests::raw::{block_for, Pipe};
 use gort_tests::subprocess::{role, Rerun};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
@@ -195,6 +196,7 @@ fn a_ping_pong_pair_does_not_starve_the_others() {
 /// Goroutines that yield take turns: none is far ahead of another.
 #[test]
 fn yielding_takes_turns() {
+    needs_goroutines!("the kernel decides who runs");
     if role().is_none() {
         Rerun::of("yielding_takes_turns", "child").env("GORT_PROCS", "1").run().success();
         return;

@@ -2,6 +2,7 @@
 
 use gort::thread;
 use gort_tests::measure::on_goroutine;
+use gort_tests::needs_goroutines;
 use gort_tests::subprocess::{role, Rerun};
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
@@ -54,6 +55,7 @@ fn thread_locals_are_fresh_and_stay_over_parks() {
 
 #[test]
 fn a_live_borrow_of_a_thread_local_survives_migration() {
+    needs_goroutines!("they do not migrate");
     if role().is_none() {
         for seed in 1..=5 {
             Rerun::of("a_live_borrow_of_a_thread_local_survives_migration", "child")

@@ -4,6 +4,7 @@ use gort::thread;
 use gort_tests::kinds::with_one_p_and_two;
 use gort_tests::library::{error, Directory, Library};
 use gort_tests::measure::{eventually, on_goroutine};
+use gort_tests::needs_goroutines;
 use gort_tests::subprocess::{role, Rerun};
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void, CString};
@@ -39,6 +40,7 @@ fn call_in_constructor(f: extern "C" fn(Add)) {
 
 #[test]
 fn a_constructor_sees_its_thread_local_variables() {
+    needs_goroutines!("constructors run on the storage of who loads");
     let directory = Directory::new();
     on_goroutine(|| {
         let library = Library::open(directory.library("sees.so", CALLS, &[])).expect("it is there");
@@ -53,6 +55,7 @@ fn a_constructor_sees_its_thread_local_variables() {
 
 #[test]
 fn a_constructor_may_call_in() {
+    needs_goroutines!("constructors run on the storage of who loads");
     if !with_one_p_and_two("a_constructor_may_call_in") {
         return;
     }
@@ -93,6 +96,7 @@ fn a_constructor_may_call_in() {
 
 #[test]
 fn a_constructor_may_load_another_library() {
+    needs_goroutines!("constructors run on the storage of who loads");
     if !with_one_p_and_two("a_constructor_may_load_another_library") {
         return;
     }
@@ -119,6 +123,7 @@ fn a_constructor_may_load_another_library() {
 
 #[test]
 fn a_goroutine_that_a_constructor_starts_sees_the_librarys_variables() {
+    needs_goroutines!("std's threads do not begin before constructors are done");
     if !with_one_p_and_two("a_goroutine_that_a_constructor_starts_sees_the_librarys_variables") {
         return;
     }
@@ -141,6 +146,7 @@ fn a_goroutine_that_a_constructor_starts_sees_the_librarys_variables() {
 
 #[test]
 fn an_error_is_told_once_to_the_goroutine_that_made_it() {
+    needs_goroutines!("the system stack has no storage of its own");
     let directory = Directory::new();
     let good = directory.library("good.so", CALLS, &[]);
     gort_tests::measure::everywhere(|| {

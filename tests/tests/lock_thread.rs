@@ -2,6 +2,7 @@
 
 use gort::ffi::{self, lock_os_thread, unlock_os_thread};
 use gort_tests::cthreads::{eventually, thread_exists, through_c, tid, CThread};
+use gort_tests::needs_goroutines;
 use gort_tests::subprocess::{is_child, Rerun};
 use std::collections::HashSet;
 use std::ffi::c_void;
@@ -196,6 +197,7 @@ fn a_panic_while_locked_ends_the_kernel_thread() {
 
 #[test]
 fn unlocked_in_time_the_thread_lives_on() {
+    needs_goroutines!("no kernel thread serves two");
     const NAME: &str = "unlocked_in_time_the_thread_lives_on";
     if !is_child() {
         Rerun::of(NAME, "child").inherit_all().env("GORT_PROCS", 1).run().success();

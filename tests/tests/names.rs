@@ -6,6 +6,7 @@
 
 use gort::thread;
 use gort_tests::measure::{eventually, kernel_threads, on_goroutine};
+use gort_tests::needs_goroutines;
 use gort_tests::subprocess::Rerun;
 use libc::{addrinfo, c_char, c_int};
 use std::collections::{BTreeMap, BTreeSet};
@@ -201,6 +202,7 @@ fn localhost_from_many() {
 /// One P, and a server that is silent: all who do not ask it go on, and only so many kernel threads are taken.
 #[test]
 fn a_silent_server_holds_up_nobody_else() {
+    needs_goroutines!("calls on threads are not counted");
     if !in_a_world("a_silent_server_holds_up_nobody_else", "1") {
         return;
     }

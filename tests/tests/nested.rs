@@ -3,6 +3,7 @@
 
 use gort::ffi;
 use gort_tests::cthreads::{rounding_modes, through_c, tid, with_rounding, CThread, Fiber};
+use gort_tests::needs_goroutines;
 use gort_tests::subprocess::{is_child, Rerun};
 use std::cell::{Cell, RefCell};
 use std::sync::mpsc;
@@ -60,6 +61,7 @@ fn frames_survive_a_block() {
 
 #[test]
 fn frames_survive_a_move() {
+    needs_goroutines!("they do not migrate");
     if is_child() {
         let moves = pairs();
         assert!(moves > 0, "the seed moved nobody");
@@ -79,6 +81,7 @@ fn frames_survive_a_move() {
 
 #[test]
 fn a_declared_call_survives_a_move() {
+    needs_goroutines!("they do not migrate");
     if is_child() {
         let goroutines: Vec<_> = (0..16)
             .map(|_| {

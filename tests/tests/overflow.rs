@@ -1,6 +1,7 @@
 //! A stack that overflows, and other faults: how the process dies, and what it says.
 
 use gort::thread::{self, Builder};
+use gort_tests::needs_goroutines;
 use gort_tests::subprocess::{role, Rerun};
 
 #[inline(never)]
@@ -14,6 +15,7 @@ fn recurse(n: u64) -> u64 {
 
 #[test]
 fn an_overflow_is_reported_with_name_and_size() {
+    needs_goroutines!("the report is std's");
     const NAME: &str = "an_overflow_is_reported_with_name_and_size";
     let Some(role) = role() else {
         for guard in ["markers", "mprotect"] {
@@ -55,6 +57,7 @@ fn an_overflow_is_reported_with_name_and_size() {
 
 #[test]
 fn the_report_can_be_switched_off() {
+    needs_goroutines!("the report is std's");
     const NAME: &str = "the_report_can_be_switched_off";
     if role().is_none() {
         Rerun::of(NAME, "child")

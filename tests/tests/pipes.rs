@@ -2,6 +2,7 @@
 
 use gort::thread;
 use gort_tests::measure::{eventually, everywhere, kernel_threads, on_goroutine};
+use gort_tests::needs_goroutines;
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, IoSlice, Read, Write};
@@ -46,6 +47,7 @@ fn byte_by_byte_there_and_back() {
 
 #[test]
 fn many_readers_need_no_threads() {
+    needs_goroutines!("kernel threads are counted");
     const N: usize = 300;
     let before = kernel_threads();
     let pipes: Vec<_> = (0..N).map(|_| std::io::pipe().unwrap()).collect();

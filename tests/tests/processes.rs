@@ -2,6 +2,7 @@
 
 use gort::thread;
 use gort_tests::measure::{eventually, kernel_threads, on_goroutine};
+use gort_tests::needs_goroutines;
 use gort_tests::raw::block_for;
 use gort_tests::subprocess::{alone, role, Rerun};
 use libc::{c_int, pid_t, siginfo_t};
@@ -118,6 +119,7 @@ fn what_children_leave() {
 /// As many goroutines as children, and hardly a kernel thread.
 #[test]
 fn two_hundred_wait_for_two_hundred() {
+    needs_goroutines!("kernel threads are counted");
     const NAME: &str = "two_hundred_wait_for_two_hundred";
     if role().is_none() {
         for procs in ["1", "2"] {

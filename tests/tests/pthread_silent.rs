@@ -5,6 +5,7 @@ use gort_tests::cthreads::CThread;
 use gort_tests::kinds::{on_both, with_one_p_and_two};
 use gort_tests::locks::*;
 use gort_tests::measure::{all_wait, eventually, kernel_threads};
+use gort_tests::needs_goroutines;
 use gort_tests::queues::cancel_a_wait;
 use libc::{CLOCK_MONOTONIC, ETIMEDOUT};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -130,6 +131,7 @@ fn goroutines_contend_with_threads_that_wait() {
 /// One goroutine waits in the kernel for those that are parked, and only while it is needed.
 #[test]
 fn one_goroutine_waits_in_the_kernel_for_all() {
+    needs_goroutines!("kernel threads are counted");
     if !with_one_p_and_two("one_goroutine_waits_in_the_kernel_for_all") {
         return;
     }

@@ -5,6 +5,7 @@
 
 use gort::thread;
 use gort_tests::measure::{eventually, on_goroutine};
+use gort_tests::needs_goroutines;
 use gort_tests::real::{self, on_real_thread};
 use gort_tests::subprocess::{role, Rerun};
 use std::ffi::{c_int, c_long, c_void};
@@ -140,6 +141,7 @@ fn values_are_returned_to_the_one_who_joins() {
 
 #[test]
 fn errors_are_those_of_posix() {
+    needs_goroutines!("glibc does not survive the number of a thread that is gone");
     on_goroutines("errors_are_those_of_posix", || {
         let word = leak();
         let thread = waiting(word);
@@ -278,6 +280,7 @@ fn runtimes_threads() -> Vec<c_int> {
 
 #[test]
 fn attributes_may_ask_for_a_real_thread() {
+    needs_goroutines!("threads that others start are no goroutines");
     on_goroutines("attributes_may_ask_for_a_real_thread", || {
         let is_goroutine = |seen: &Seen| runtimes_threads().contains(&seen.tid);
         // A thread that was joined may still be listed for a moment, under the name of the one that made it.
@@ -330,6 +333,7 @@ static SIGNALLED: AtomicI32 = AtomicI32::new(0);
 
 #[test]
 fn numbers_are_safe_arguments() {
+    needs_goroutines!("glibc does not survive the number of a thread that is gone");
     on_goroutines("numbers_are_safe_arguments", || {
         let word = leak();
         let thread = waiting(word);
@@ -426,6 +430,7 @@ extern "C" fn set_one(arg: *mut c_void) {
 
 #[test]
 fn c11s_threads_too() {
+    needs_goroutines!("threads that others start are no goroutines");
     on_goroutines("c11s_threads_too", || {
         for value in [0, 7, -1, i32::MIN, i32::MAX] {
             // SAFETY: the calls make a thread and join it.

@@ -2,6 +2,7 @@
 
 use gort::thread;
 use gort_tests::measure::{eventually, kernel_threads, on_goroutine};
+use gort_tests::needs_goroutines;
 use gort_tests::subprocess::{alone, role, Rerun};
 use gort_tests::waiting::{ask, errno, eventfd, many_descriptors, poll, set_errno, signal, EpollSet, Selecting};
 use libc::{c_int, epoll_event, fd_set, pollfd, timespec, POLLIN, POLLNVAL, POLLOUT, POLLPRI};
@@ -74,6 +75,7 @@ fn a_timeout_passes() {
 /// A goroutine in `poll`, in `select` and in `epoll_wait` for each of many sockets, and hardly a kernel thread.
 #[test]
 fn hundreds_wait_on_few_threads() {
+    needs_goroutines!("kernel threads are counted");
     const NAME: &str = "hundreds_wait_on_few_threads";
     if role().is_none() {
         for procs in ["1", "2"] {
@@ -209,6 +211,7 @@ fn the_end_and_urgent_data_are_told() {
 
 #[test]
 fn a_descriptor_closed_under_poll() {
+    needs_goroutines!("closing does not end a wait in the kernel");
     alone("a_descriptor_closed_under_poll", || {
         let fd = eventfd();
         let number = fd.as_raw_fd();

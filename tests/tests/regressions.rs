@@ -3,6 +3,7 @@
 use gort::thread::{self, Builder};
 use gort_tests::kinds::with_one_p_and_two;
 use gort_tests::measure::eventually;
+use gort_tests::needs_goroutines;
 use gort_tests::raw::{futex_wait, futex_wake};
 use std::cell::{Cell, RefCell};
 use std::os::unix::process::CommandExt;
@@ -218,6 +219,7 @@ fn exit_code(pid: libc::pid_t) -> i32 {
 
 #[test]
 fn a_forked_child_wakes_its_own_waiters_only() {
+    needs_goroutines!("no idle threads tell that all wait");
     if !with_one_p_and_two("a_forked_child_wakes_its_own_waiters_only") {
         return;
     }

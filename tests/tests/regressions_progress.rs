@@ -2,6 +2,7 @@
 
 use gort::thread::{self, Builder};
 use gort_tests::measure::{eventually, resident_kib};
+use gort_tests::needs_goroutines;
 use gort_tests::subprocess::{role, Rerun};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{mpsc, Arc, Mutex, RwLock};
@@ -98,6 +99,7 @@ fn a_blocking_call_that_parks_leaves_no_trace() {
 
 #[test]
 fn guards_that_run_out_are_an_error_of_spawn() {
+    needs_goroutines!("std ends the process where a new thread finds no mapping");
     if !alone_on_one_p("guards_that_run_out_are_an_error_of_spawn", "mprotect") {
         return;
     }
@@ -157,6 +159,7 @@ fn a_tree_takes_stacks_for_its_depth_only() {
 
 #[test]
 fn a_line_of_goroutines_takes_little_memory() {
+    needs_goroutines!("std ends the process where a new thread finds no mapping");
     if !alone_on_one_p("a_line_of_goroutines_takes_little_memory", "") {
         return;
     }

@@ -1,6 +1,7 @@
 //! Signal handlers that call what the runtime hooks, or the runtime itself, while goroutines run.
 
 use gort::thread;
+use gort_tests::backend::goroutines_are_threads;
 use gort_tests::kinds::with_one_p_and_two;
 use gort_tests::raw::{futex_wait, futex_wake};
 use std::cell::Cell;
@@ -38,14 +39,20 @@ fn signal(tid: i32) -> bool {
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, libc::SIGUSR1) == 0 }
 }
 
-/// The kernel threads that run goroutines.
+/// The kernel threads that run goroutines. (Where goroutines are threads, whatever may be one: all but the caller.)
 fn ms() -> Vec<i32> {
+    // SAFETY: no preconditions.
+    let own = unsafe { libc::gettid() };
     let tasks = fs::read_dir("/proc/self/task").expect("/proc is mounted");
     tasks
         .filter_map(|task| {
             let path = task.ok()?.path();
-            let is_m = fs::read_to_string(path.join("comm")).ok()?.trim_end() == "gort-m";
-            is_m.then(|| path.file_name()?.to_str()?.parse().ok())?
+            let tid = path.file_name()?.to_str()?.parse().ok()?;
+            let is_m = match goroutines_are_threads() {
+                true => tid != own,
+                false => fs::read_to_string(path.join("comm")).ok()?.trim_end() == "gort-m",
+            };
+            is_m.then_some(tid)
         })
         .collect()
 }

@@ -2,6 +2,7 @@
 
 use gort::thread::{self, Builder};
 use gort_tests::measure::{eventually, everywhere, on_goroutine, resident_kib};
+use gort_tests::needs_goroutines;
 use gort_tests::subprocess::{role, Rerun};
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 #[test]
 fn the_next_goroutine_gets_the_same_stack() {
+    needs_goroutines!("stacks are libc's");
     const NAME: &str = "the_next_goroutine_gets_the_same_stack";
     if role().is_none() {
         Rerun::of(NAME, "child").env("GORT_PROCS", "1").run().success();
@@ -209,6 +211,7 @@ fn no_memory_is_lost_over_many_lives() {
 
 #[test]
 fn a_burst_gives_its_memory_back() {
+    needs_goroutines!("more are alive than the system has threads");
     const NAME: &str = "a_burst_gives_its_memory_back";
     if role().is_none() {
         for procs in ["1", "2"] {

@@ -4,6 +4,7 @@
 use gort::thread::{self, Builder, JoinHandle};
 use gort_tests::cthreads;
 use gort_tests::measure::{eventually, on_goroutine};
+use gort_tests::needs_goroutines;
 use gort_tests::raw::Pipe;
 use gort_tests::subprocess::{role, Rerun};
 use gort_tests::watch::Shortage;
@@ -48,6 +49,7 @@ fn a_start_that_failed_can_be_tried_again() {
 
 #[test]
 fn goroutines_go_on_when_threads_can_be_had_again() {
+    needs_goroutines!("each needs a thread of its own");
     if !alone("goroutines_go_on_when_threads_can_be_had_again", "markers") {
         return;
     }
@@ -133,6 +135,7 @@ fn nothing_is_lost(arrived: &Arc<AtomicUsize>, all: Vec<JoinHandle<()>>) {
 
 #[test]
 fn the_limit_on_mappings_is_an_error_at_spawn() {
+    needs_goroutines!("std ends the process where a new thread finds no mapping");
     if !alone("the_limit_on_mappings_is_an_error_at_spawn", "mprotect") {
         return;
     }
@@ -178,6 +181,7 @@ fn the_limit_on_mappings_is_an_error_at_spawn() {
 
 #[test]
 fn the_limit_on_address_space_is_an_error_at_spawn() {
+    needs_goroutines!("std ends the process where a new thread finds no mapping");
     if alone("the_limit_on_address_space_is_an_error_at_spawn", "markers") {
         the_limit_is_an_error_at_spawn(libc::RLIMIT_AS, 0, "ulimit -v");
     }

@@ -3,6 +3,7 @@
 use gort::{ffi, shutdown, Config};
 use gort_tests::cthreads::{each, CThread};
 use gort_tests::measure::{eventually, kernel_threads};
+use gort_tests::needs_goroutines;
 use gort_tests::subprocess::alone;
 use std::ffi::c_void;
 use std::io::{Read, Write};
@@ -288,6 +289,7 @@ fn storms_of_callers_meet_the_end_and_none_is_lost() {
 
 #[test]
 fn handlers_of_the_host_are_put_back() {
+    needs_goroutines!("there are no handlers");
     alone("handlers_of_the_host_are_put_back", || {
         let handlers = || {
             [libc::SIGSEGV, libc::SIGBUS].map(|signal| {

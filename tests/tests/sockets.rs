@@ -2,6 +2,7 @@
 
 use gort::thread;
 use gort_tests::measure::{eventually, everywhere, kernel_threads, on_goroutine};
+use gort_tests::needs_goroutines;
 use gort_tests::subprocess::alone;
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -55,6 +56,7 @@ fn ask(mut stream: impl Read + Write, rounds: usize, me: usize) {
 
 #[test]
 fn a_thousand_readers_need_no_threads() {
+    needs_goroutines!("kernel threads are counted");
     alone("a_thousand_readers_need_no_threads", || {
         const N: usize = 1000;
         let most = libc::rlimit { rlim_cur: 4096, rlim_max: 4096 };

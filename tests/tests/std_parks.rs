@@ -2,6 +2,7 @@
 
 use gort::thread;
 use gort_tests::measure::{eventually, everywhere, kernel_threads};
+use gort_tests::needs_goroutines;
 use gort_tests::subprocess::{role, Rerun};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc;
@@ -11,6 +12,7 @@ use std::time::Duration;
 /// 4000 goroutines in every kind of wait, on one P. That few kernel threads carry them proves that they park.
 #[test]
 fn thousands_wait_on_few_kernel_threads() {
+    needs_goroutines!("kernel threads are counted");
     if role().is_none() {
         for chaos in ["", "1", "2"] {
             Rerun::of("thousands_wait_on_few_kernel_threads", "child")

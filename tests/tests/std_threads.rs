@@ -4,6 +4,7 @@
 //! Each scenario runs in a process of its own, with one P, with two, and with chaos.
 
 use gort_tests::measure::{eventually, kernel_threads};
+use gort_tests::needs_goroutines;
 use gort_tests::real::on_real_thread;
 use gort_tests::subprocess::{role, Rerun};
 use rayon::prelude::*;
@@ -22,6 +23,7 @@ const LONG: Duration = Duration::from_secs(30);
 /// Runs `body`, all there is to the test named `test`, in processes where threads are goroutines: on such a one (the test
 /// harness makes it) and on a kernel thread.
 fn on_goroutines(test: &str, body: impl Fn() + Sync) {
+    needs_goroutines!("threads that others start are no goroutines");
     if role().is_some() {
         body();
         return on_real_thread(&body);
@@ -443,6 +445,7 @@ fn crossbeams_scopes_and_channels() {
 
 #[test]
 fn a_program_may_ask_for_it() {
+    needs_goroutines!("threads that others start are no goroutines");
     const NAME: &str = "a_program_may_ask_for_it";
     if role().is_none() {
         Rerun::of(NAME, "child").run().success();

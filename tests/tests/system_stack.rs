@@ -2,6 +2,7 @@
 
 use gort::ffi::{self, on_system_stack};
 use gort_tests::cthreads::{through_c, tid, use_stack, CThread};
+use gort_tests::needs_goroutines;
 use gort_tests::subprocess::{is_child, Rerun};
 use std::cell::Cell;
 use std::panic::{catch_unwind, panic_any};
@@ -22,6 +23,7 @@ fn here() -> usize {
 
 #[test]
 fn storage_and_stack_are_the_kernel_threads() {
+    needs_goroutines!("the system stack has no storage of its own");
     let goroutine = gort::thread::spawn(|| {
         MINE.set(5);
         let outside = (address(), here(), std::thread::current().id());

@@ -2,6 +2,7 @@
 
 use gort::thread;
 use gort_tests::measure::{all_wait, eventually, everywhere, on_goroutine, resident_kib};
+use gort_tests::needs_goroutines;
 use gort_tests::raw::block_for;
 use gort_tests::subprocess::{role, Rerun};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -17,6 +18,7 @@ fn shuffled(n: u64) -> impl Iterator<Item = u64> {
 
 #[test]
 fn sleepers_wake_in_order_of_their_deadlines() {
+    needs_goroutines!("timers are the kernel's");
     if role().is_none() {
         Rerun::of("sleepers_wake_in_order_of_their_deadlines", "child").env("GORT_PROCS", "1").run().success();
         return;
@@ -98,6 +100,7 @@ fn woken_early(wait: impl Fn(&dyn Fn() -> bool) + Send + 'static, wake: impl Fn(
 
 #[test]
 fn an_early_end_of_a_park_leaves_no_growth() {
+    needs_goroutines!("timers are the kernel's");
     if role().is_none() {
         for procs in ["1", "2"] {
             Rerun::of("an_early_end_of_a_park_leaves_no_growth", "child").env("GORT_PROCS", procs).run().success();
@@ -124,6 +127,7 @@ fn an_early_end_of_a_park_leaves_no_growth() {
 
 #[test]
 fn an_early_end_of_a_wait_leaves_no_growth() {
+    needs_goroutines!("timers are the kernel's");
     if role().is_none() {
         for procs in ["1", "2"] {
             Rerun::of("an_early_end_of_a_wait_leaves_no_growth", "child").env("GORT_PROCS", procs).run().success();

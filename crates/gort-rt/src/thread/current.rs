@@ -118,9 +118,7 @@ impl Thread {
 
     /// Whether the caller is the goroutine of this handle, which [`super::Builder`] made.
     pub(super) fn is_current(&self) -> bool {
-        // SAFETY: the current goroutine lives.
-        let g = unsafe { tls::current_goroutine().as_ref() };
-        g.is_some_and(|g| ptr::eq(g.thread.get(), Arc::as_ptr(&self.inner)))
+        sched::goroutine().is_some_and(|g| ptr::eq(g.thread.get(), Arc::as_ptr(&self.inner)))
     }
 
     /// Gives the token: a [`super::park`] that waits, or the next one, returns.
