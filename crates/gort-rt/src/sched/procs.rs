@@ -27,6 +27,8 @@
 //! Only then it decides, under the lock, whether there is still one P too many, since more may have been asked for
 //! meanwhile: so of two changes that overlap the later one counts, and `in use` never falls below `wanted`. What the P may
 //! have been the last to see to (events, timers) is seen to by handing off an idle P, as when an M gives up its own.
+//!
+//! The price: whoever goes through all Ps, for timers or for work to steal, goes through the retired ones too.
 
 use crate::arch;
 use crate::atomic::{AtomicPtr, AtomicUsize, Ordering};
