@@ -291,3 +291,22 @@ fn the_runtime_ends_and_begins_with_another_number() {
         assert_eq!(gort::stats().procs, there);
     }
 }
+
+#[test]
+fn more_asked_for_while_fewer_come_about() {
+    if !alone("more_asked_for_while_fewer_come_about", 9) {
+        return;
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let all = storm(&stop);
+    let spin = |n: u32| (0..n).for_each(|_| std::hint::spin_loop());
+    for i in 0..400 {
+        set_procs(1).unwrap();
+        spin(i * 7 % 20_000); // sysmon is just at it, now and then
+        set_procs(9).unwrap();
+        spin(5_000);
+        assert_eq!(gort::stats().procs, 9, "round {i}: what was asked for last counts");
+    }
+    stop.store(true, SeqCst);
+    all.into_iter().for_each(|g| assert!(g.join().unwrap() > 0));
+}
