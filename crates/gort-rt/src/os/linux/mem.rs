@@ -63,11 +63,13 @@ pub(crate) unsafe fn protect_none(start: *mut u8, len: usize) -> Result<(), i32>
     unsafe { syscall(libc::SYS_mprotect, [start as usize, len, libc::PROT_NONE as usize, 0, 0, 0]) }.map(drop)
 }
 
-/// Whether the kernel can read the eight zero bytes at `start`.
+/// Whether the kernel can read the zero word at `start`. (It is asked by a call whose argument valgrind does not read itself.)
 pub(crate) fn is_readable(start: *const u8) -> bool {
-    // SAFETY: the kernel looks the address up itself; blocking an empty set of signals changes nothing.
-    let asked = unsafe { syscall(libc::SYS_rt_sigprocmask, [libc::SIG_BLOCK as usize, start as usize, 0, 8, 0, 0]) };
-    asked.is_ok()
+    let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let op = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
+    // SAFETY: the kernel looks the address up itself, and does not wait, since the word is not 1.
+    let asked = unsafe { syscall(libc::SYS_futex, [start as usize, op, 1, &raw const at_once as usize, 0, 0]) };
+    asked != Err(libc::EFAULT)
 }
 
 /// The most mappings that a process may have (`vm.max_map_count`); `None` where `/proc` is not mounted.
