@@ -52,7 +52,7 @@ fn nest(owner: usize, depth: usize) {
         assert_eq!(here(), (owner, depth));
         if depth < 5 {
             nest(owner, depth + 1);
-        } else if owner % 2 == 0 {
+        } else if owner.is_multiple_of(2) {
             std::panic::resume_unwind(Box::new(owner));
         }
         gort::thread::yield_now();
@@ -68,7 +68,7 @@ fn scopes() {
     crowd(scaled(CLIENTS), |i| {
         assert!(!SCOPE.is_set());
         let nested = catch_unwind(AssertUnwindSafe(|| nest(i, 0)));
-        assert_eq!(nested.err().and_then(|owner| owner.downcast_ref().copied()), (i % 2 == 0).then_some(i));
+        assert_eq!(nested.err().and_then(|owner| owner.downcast_ref().copied()), i.is_multiple_of(2).then_some(i));
         assert!(!SCOPE.is_set(), "a panic takes the scopes away");
     });
     watch.few();
