@@ -3,7 +3,7 @@
 //! with destructors.
 
 use gort_tests::library::{error, Directory, Library};
-use gort_world::crowd::{crowd, scaled, Watch};
+use gort_world::crowd::{crowd, scaled, Watch, MOST_THREADS};
 use std::cell::Cell;
 use std::ffi::CStr;
 use std::path::PathBuf;
@@ -69,6 +69,12 @@ fn open(path: &PathBuf) -> Library {
     Library::open(path).unwrap_or_else(|| panic!("{:?}", error()))
 }
 
+/// The most kernel threads: whoever waits for one of the loader's locks waits in the kernel. Loading, unloading, the first use of
+/// a variable and the first destructor of a thread take them, so in the worst case all goroutines wait at a time.
+fn threads(goroutines: usize) -> usize {
+    MOST_THREADS + goroutines
+}
+
 /// A variable of the program's own, to be left alone by all that comes and goes.
 fn own(i: usize) -> bool {
     thread_local!(static OWN: Cell<usize> = const { Cell::new(usize::MAX) });
@@ -125,7 +131,7 @@ fn loaded_while_goroutines_run() {
             assert!(paths.iter().all(|path| Library::loaded(path).is_none()), "{:?}", error());
         }
     });
-    watch.few();
+    watch.at_most(threads(n));
 }
 
 /// Goroutines load and unload libraries as they please, while others are born, use their own variables, and die.
@@ -180,7 +186,7 @@ fn loaded_and_unloaded_all_the_time() {
         };
         s.spawn(alone).join().expect("no panic");
     });
-    watch.few();
+    watch.at_most(threads(n));
 }
 
 /// Destructors of a library's thread-local objects run when the goroutine ends, though the library has been given up.
@@ -211,5 +217,5 @@ fn objects_of_a_library_that_was_given_up() {
         });
         assert_eq!(TOLD.load(SeqCst), round * 3 * n as i64);
     }
-    watch.few();
+    watch.at_most(threads(n));
 }
