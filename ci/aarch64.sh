@@ -116,8 +116,13 @@ skipped=(
     guards_that_run_out_are_an_error_of_spawn
     # It dies when a forked child makes threads, loses the error of a posix_spawn, and reads with a bad address.
     fork_works_from_anywhere
+    a_fork_amid_wakes_leaves_no_lock_behind
+    a_forked_child_wakes_its_own_waiters_only
+    a_forked_childs_threads_are_real
     what_children_leave
     bad_arguments
+    # It has no epoll_pwait2.
+    with_a_signal_mask
     # The process's memory is its own as well.
     a_tree_takes_stacks_for_its_depth_only
     no_memory_is_lost_over_many_lives
@@ -130,8 +135,8 @@ skipped=(
 # Scenarios about the switch, stacks, thread-local storage, unwinding, C's calling conventions, and fences.
 near=(
     alloc_per_thread blocking callbacks config extra_ms fibers is_a_thread libraries lock_thread main_thread mixed_waiters
-    nested overflow panics parking pthread_results pthreads regressions std_sync std_threads system_stack thread_api
-    thread_exit zero_tls
+    nested overflow panics parking pthread_results pthreads std_sync std_threads system_stack thread_api thread_exit
+    zero_tls
 )
 
 run() {
