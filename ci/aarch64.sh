@@ -7,7 +7,7 @@
 # left as it is.
 #
 #   ci/aarch64.sh                                 the unit tests, and the scenarios that have to do with the processor
-#   ci/aarch64.sh all                             every scenario that can run there, and the tour
+#   ci/aarch64.sh all                             every scenario that can run there
 #   ci/aarch64.sh -p gort-tests --test callbacks  one subject
 #   GORT_AARCH64_RUNNER=PROGRAM ci/aarch64.sh     another program in place of qemu-aarch64
 #
@@ -161,7 +161,6 @@ all)
     done
     run -p gort-rt -p gort-interpose --lib
     run -p gort-tests "${tests[@]}"
-    cargo run --locked --target "$target" --release -p tour
     ;;
 *) run "$@" ;;
 esac
