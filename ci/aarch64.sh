@@ -96,7 +96,7 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=${GORT_AARCH64_RUNNER:-qemu
 export QEMU_LD_PREFIX=/usr/aarch64-linux-gnu
 export CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc CXX_aarch64_unknown_linux_gnu=aarch64-linux-gnu-g++
 # Some tests compile libraries when they run.
-export CC=aarch64-linux-gnu-gcc
+export CC=aarch64-linux-gnu-gcc CXX=aarch64-linux-gnu-g++
 # Translated code is slow.
 export GORT_TEST_LIMIT=${GORT_TEST_LIMIT:-300}
 
