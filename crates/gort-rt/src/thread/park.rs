@@ -73,7 +73,9 @@ fn on_goroutine(inner: &Inner, g: &G, deadline: Option<u64>) {
 fn on_thread(inner: &Inner, deadline: Option<u64>) {
     if inner.token.compare_exchange(EMPTY, KERNEL, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
         let _blocked = deadline.is_none().then(Blocked::here);
-        os::futex_wait(word(inner), KERNEL as u32, deadline);
+        let word = word(inner);
+        // Signals do not end it: programs may count on that as they may on a goroutine.
+        while os::futex_wait(word, KERNEL as u32, deadline) && word.load(Ordering::Relaxed) == KERNEL as u32 {}
     }
     inner.token.swap(EMPTY, Ordering::Acquire);
 }
