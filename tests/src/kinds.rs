@@ -38,11 +38,20 @@ pub fn on_goroutines_and_threads(n: usize, f: impl Fn(usize) + Sync) {
 /// Runs the test of that name in children, which are ended if they hang, with 1 and 2 Ps. True in a child, which then runs the
 /// test's body.
 pub fn with_one_p_and_two(name: &str) -> bool {
+    in_children(name, |child| child.inherit("GORT_CHAOS"))
+}
+
+/// As [`with_one_p_and_two`], never with chaos; see [`crate::subprocess::without_chaos`].
+pub fn with_one_p_and_two_without_chaos(name: &str) -> bool {
+    in_children(name, |child| child)
+}
+
+fn in_children(name: &str, settings: impl Fn(Rerun) -> Rerun) -> bool {
     if role().is_some() {
         return true;
     }
     for procs in ["1", "2"] {
-        Rerun::of(name, "child").env("GORT_PROCS", procs).inherit("GORT_CHAOS").run().success();
+        settings(Rerun::of(name, "child").env("GORT_PROCS", procs)).run().success();
     }
     false
 }

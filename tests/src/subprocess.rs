@@ -54,6 +54,19 @@ pub fn alone(test: &str, body: impl FnOnce()) {
     }
 }
 
+/// As [`alone`], but without chaos, which lets waits end for no reason and keeps goroutines back: for a test that counts
+/// returns from a wait, or infers from idle kernel threads that everybody waits. Runs here where there is no chaos anyway.
+///
+/// # Panics
+/// The child did not succeed.
+pub fn without_chaos(test: &str, body: impl FnOnce()) {
+    if is_child() || env::var_os("GORT_CHAOS").is_none_or(|v| v.is_empty()) {
+        body();
+    } else {
+        Rerun::of(test, "child").inherit_all().env("GORT_CHAOS", "").run().success();
+    }
+}
+
 /// A child process about to be made.
 pub struct Rerun {
     command: Command,
@@ -105,11 +118,19 @@ impl Rerun {
         SETTINGS.iter().fold(self, |rerun, name| rerun.inherit(name))
     }
 
+    /// The settings for the runtime, as one would write them in front of a command: with them a failure can be repeated.
+    fn settings(&self) -> String {
+        let set = self.command.get_envs().filter(|(name, _)| SETTINGS.iter().any(|setting| name == setting));
+        let set = set.filter_map(|(name, value)| Some(format!("{}={}", name.to_str()?, value?.to_str()?)));
+        format!("settings: {}", set.collect::<Vec<_>>().join(" "))
+    }
+
     /// Runs the child to its end.
     ///
     /// # Panics
     /// It cannot be started, or takes longer than the limit: it is killed then, and the panic shows what it wrote.
     pub fn run(mut self) -> Outcome {
+        let settings = self.settings();
         let mut child = self.command.spawn().expect("a child process");
         let outputs = [reader(child.stdout.take().expect("piped")), reader(child.stderr.take().expect("piped"))];
         let (ended, end) = mpsc::channel();
@@ -124,9 +145,9 @@ impl Rerun {
         waiter.join().expect("waits only").ok();
         let [stdout, stderr] = outputs.map(|output| output.join().expect("reads only"));
         let Ok(status) = status else {
-            panic!("the child did not end within {limit:?}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
+            panic!("the child did not end within {limit:?}; {settings}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
         };
-        Outcome { status, stdout, stderr, is_test: self.is_test }
+        Outcome { status, stdout, stderr, settings, is_test: self.is_test }
     }
 }
 
@@ -151,6 +172,8 @@ pub struct Outcome {
     pub stdout: String,
     /// All of standard error.
     pub stderr: String,
+    /// What was set for the runtime.
+    settings: String,
     is_test: bool,
 }
 
@@ -185,6 +208,6 @@ impl Outcome {
     }
 
     fn text(&self) -> String {
-        format!("{}\n--- stdout\n{}\n--- stderr\n{}", self.status, self.stdout, self.stderr)
+        format!("{}; {}\n--- stdout\n{}\n--- stderr\n{}", self.status, self.settings, self.stdout, self.stderr)
     }
 }

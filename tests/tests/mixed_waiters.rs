@@ -4,7 +4,7 @@ use gort::thread;
 use gort_tests::kinds::on_goroutines_and_threads;
 use gort_tests::measure::{eventually, everywhere, kernel_threads};
 use gort_tests::raw::{futex_wait, futex_wake};
-use gort_tests::subprocess::alone;
+use gort_tests::subprocess::{alone, without_chaos};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::sync::{mpsc, Arc, Barrier, Condvar, Mutex, RwLock};
 use std::time::{Duration, Instant};
@@ -13,42 +13,44 @@ const LONG: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_wake_counts_each_waiter_once() {
-    for round in 0..20 {
-        const EACH: usize = 8;
-        const SOME: usize = EACH + 2;
-        let (word, arrived, back) = (AtomicU32::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
-        std::thread::scope(|threads| {
-            thread::scope(|goroutines| {
-                let wait = || {
-                    arrived.fetch_add(1, SeqCst);
-                    assert_eq!(futex_wait(&word, 0, None), 0);
-                    back.fetch_add(1, SeqCst);
-                };
-                for _ in 0..EACH {
-                    threads.spawn(wait);
-                    goroutines.spawn(wait);
-                }
-                assert!(eventually(LONG, || arrived.load(SeqCst) == 2 * EACH));
-                // Some may be on their way to sleep still: ask until as many have been woken. More than there are of one kind.
-                let mut woken = 0;
-                assert!(eventually(LONG, || {
-                    woken += futex_wake(&word, (SOME - woken) as i32);
-                    assert!(woken <= SOME, "{woken} woken where {SOME} were asked for");
-                    woken == SOME
-                }));
-                assert!(eventually(LONG, || back.load(SeqCst) >= SOME));
-                assert_eq!(back.load(SeqCst), SOME, "round {round}: as many wakes, as many return");
-                // The rest: each exactly once, whoever it is.
-                assert!(eventually(LONG, || {
-                    woken += futex_wake(&word, i32::MAX);
-                    woken >= 2 * EACH
-                }));
-                assert_eq!(woken, 2 * EACH);
-            })
-        });
-        assert_eq!(back.load(SeqCst), 2 * EACH);
-        assert_eq!(futex_wake(&word, i32::MAX), 0, "nobody is left");
-    }
+    without_chaos("a_wake_counts_each_waiter_once", || {
+        for round in 0..20 {
+            const EACH: usize = 8;
+            const SOME: usize = EACH + 2;
+            let (word, arrived, back) = (AtomicU32::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+            std::thread::scope(|threads| {
+                thread::scope(|goroutines| {
+                    let wait = || {
+                        arrived.fetch_add(1, SeqCst);
+                        assert_eq!(futex_wait(&word, 0, None), 0);
+                        back.fetch_add(1, SeqCst);
+                    };
+                    for _ in 0..EACH {
+                        threads.spawn(wait);
+                        goroutines.spawn(wait);
+                    }
+                    assert!(eventually(LONG, || arrived.load(SeqCst) == 2 * EACH));
+                    // Some may be on their way to sleep still: ask until as many have been woken. More than there are of one kind.
+                    let mut woken = 0;
+                    assert!(eventually(LONG, || {
+                        woken += futex_wake(&word, (SOME - woken) as i32);
+                        assert!(woken <= SOME, "{woken} woken where {SOME} were asked for");
+                        woken == SOME
+                    }));
+                    assert!(eventually(LONG, || back.load(SeqCst) >= SOME));
+                    assert_eq!(back.load(SeqCst), SOME, "round {round}: as many wakes, as many return");
+                    // The rest: each exactly once, whoever it is.
+                    assert!(eventually(LONG, || {
+                        woken += futex_wake(&word, i32::MAX);
+                        woken >= 2 * EACH
+                    }));
+                    assert_eq!(woken, 2 * EACH);
+                })
+            });
+            assert_eq!(back.load(SeqCst), 2 * EACH);
+            assert_eq!(futex_wake(&word, i32::MAX), 0, "nobody is left");
+        }
+    });
 }
 
 #[test]
@@ -77,42 +79,46 @@ fn a_wake_on_another_word_wakes_nobody() {
 /// Enough words that some share a bucket of the runtime's table with the one that is waited for.
 #[test]
 fn a_word_in_the_same_bucket_is_another_word() {
-    let words: Vec<AtomicU32> = (0..300_000).map(|_| AtomicU32::new(0)).collect();
-    let arrived = AtomicBool::new(false);
-    thread::scope(|s| {
-        let waiter = s.spawn(|| {
-            arrived.store(true, SeqCst);
-            futex_wait(&words[0], 0, None)
+    without_chaos("a_word_in_the_same_bucket_is_another_word", || {
+        let words: Vec<AtomicU32> = (0..300_000).map(|_| AtomicU32::new(0)).collect();
+        let arrived = AtomicBool::new(false);
+        thread::scope(|s| {
+            let waiter = s.spawn(|| {
+                arrived.store(true, SeqCst);
+                futex_wait(&words[0], 0, None)
+            });
+            assert!(eventually(LONG, || arrived.load(SeqCst)));
+            for _ in 0..2 {
+                assert_eq!(words[1..].iter().map(|word| futex_wake(word, 1)).sum::<usize>(), 0);
+            }
+            assert!(!waiter.is_finished());
+            assert!(eventually(LONG, || futex_wake(&words[0], 1) == 1));
+            assert_eq!(waiter.join().unwrap(), 0);
         });
-        assert!(eventually(LONG, || arrived.load(SeqCst)));
-        for _ in 0..2 {
-            assert_eq!(words[1..].iter().map(|word| futex_wake(word, 1)).sum::<usize>(), 0);
-        }
-        assert!(!waiter.is_finished());
-        assert!(eventually(LONG, || futex_wake(&words[0], 1) == 1));
-        assert_eq!(waiter.join().unwrap(), 0);
     });
 }
 
 #[test]
 fn the_futex_call_says_what_happened() {
-    everywhere(|| {
-        let word = AtomicU32::new(5);
-        assert_eq!(futex_wait(&word, 4, None), libc::EAGAIN, "the word has changed");
-        let before = Instant::now();
-        assert_eq!(futex_wait(&word, 5, Some(Duration::from_millis(3))), libc::ETIMEDOUT);
-        assert!(before.elapsed() >= Duration::from_millis(3));
-        // SAFETY: the word lives; the kernel or the hook refuses the address of its second byte.
-        let odd = unsafe {
-            let at = word.as_ptr().cast::<u8>().add(1);
-            libc::syscall(libc::SYS_futex, at, libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG, 5, 0, 0, 0)
-        };
-        assert_eq!((odd, std::io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EINVAL)));
-        let bad = libc::timespec { tv_sec: 0, tv_nsec: 2_000_000_000 };
-        let op = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
-        // SAFETY: word and timespec live during the call.
-        let bad = unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), op, 5, &raw const bad, 0, 0) };
-        assert_eq!((bad, std::io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EINVAL)));
+    without_chaos("the_futex_call_says_what_happened", || {
+        everywhere(|| {
+            let word = AtomicU32::new(5);
+            assert_eq!(futex_wait(&word, 4, None), libc::EAGAIN, "the word has changed");
+            let before = Instant::now();
+            assert_eq!(futex_wait(&word, 5, Some(Duration::from_millis(3))), libc::ETIMEDOUT);
+            assert!(before.elapsed() >= Duration::from_millis(3));
+            // SAFETY: the word lives; the kernel or the hook refuses the address of its second byte.
+            let odd = unsafe {
+                let at = word.as_ptr().cast::<u8>().add(1);
+                libc::syscall(libc::SYS_futex, at, libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG, 5, 0, 0, 0)
+            };
+            assert_eq!((odd, std::io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EINVAL)));
+            let bad = libc::timespec { tv_sec: 0, tv_nsec: 2_000_000_000 };
+            let op = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+            // SAFETY: word and timespec live during the call.
+            let bad = unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), op, 5, &raw const bad, 0, 0) };
+            assert_eq!((bad, std::io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EINVAL)));
+        });
     });
 }
 

@@ -178,6 +178,7 @@ fn a_thousand_wait_on_few_kernel_threads() {
         mutex: CMutex,
         held: CMutex,
         cond: CCond,
+        open: AtomicBool,
         sem: CSem,
         lock: CRwLock,
         barrier: CBarrier,
@@ -187,6 +188,7 @@ fn a_thousand_wait_on_few_kernel_threads() {
         mutex: CMutex::new(),
         held: CMutex::new(),
         cond: CCond::new(),
+        open: AtomicBool::new(false),
         sem: CSem::new(0),
         lock: CRwLock::of_kind(READERS_FIRST),
         barrier: CBarrier::new(MANY as u32 + 1),
@@ -197,8 +199,17 @@ fn a_thousand_wait_on_few_kernel_threads() {
     let kinds: [(Wait, Wait); 6] = [
         (|all| all.held.with(|| ()), |all| assert_eq!(all.held.unlock(), 0)),
         (
-            |all| assert_eq!(all.mutex.with(|| all.cond.wait(&all.mutex)), 0),
-            |all| all.mutex.with(|| all.cond.broadcast()),
+            |all| {
+                all.mutex.with(|| {
+                    while !all.open.load(SeqCst) {
+                        assert_eq!(all.cond.wait(&all.mutex), 0);
+                    }
+                });
+            },
+            |all| {
+                all.open.store(true, SeqCst);
+                all.mutex.with(|| all.cond.broadcast());
+            },
         ),
         (|all| all.sem.wait(), |all| (0..MANY).for_each(|_| all.sem.post())),
         (

@@ -1,7 +1,7 @@
 //! What once went wrong at the end of a goroutine, in a scope, and in a forked child.
 
 use gort::thread::{self, Builder};
-use gort_tests::kinds::with_one_p_and_two;
+use gort_tests::kinds::{with_one_p_and_two, with_one_p_and_two_without_chaos};
 use gort_tests::measure::eventually;
 use gort_tests::needs_goroutines;
 use gort_tests::raw::{futex_wait, futex_wake};
@@ -220,7 +220,7 @@ fn exit_code(pid: libc::pid_t) -> i32 {
 #[test]
 fn a_forked_child_wakes_its_own_waiters_only() {
     needs_goroutines!("no idle threads tell that all wait");
-    if !with_one_p_and_two("a_forked_child_wakes_its_own_waiters_only") {
+    if !with_one_p_and_two_without_chaos("a_forked_child_wakes_its_own_waiters_only") {
         return;
     }
     static LOCK: Mutex<u32> = Mutex::new(0);

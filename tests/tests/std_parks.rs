@@ -39,13 +39,17 @@ fn thousands_wait_on_few_kernel_threads() {
     let written = shared.write().unwrap();
     let init = once.clone();
     let gate = open.clone();
+    let begun = Arc::new(AtomicBool::new(false));
+    let theirs = begun.clone();
     let initialiser = thread::spawn(move || {
         init.get_or_init(|| {
+            theirs.store(true, SeqCst);
             while !gate.load(SeqCst) {
                 thread::park();
             }
         });
     });
+    assert!(eventually(Duration::from_secs(30), || begun.load(SeqCst)));
     let mut all = Vec::new();
     let mut start = |f: Box<dyn FnOnce() + Send>| {
         let (arrived, ended) = (arrived.clone(), ended.clone());

@@ -1,6 +1,7 @@
 //! Configuration: what a program sets, else what the environment says, else a default.
 
 use crate::backend::{self, Backend};
+use crate::chaos::Chaos;
 use crate::error::Error;
 use crate::os;
 use crate::sched::procs::MOST as MOST_PROCS;
@@ -22,7 +23,7 @@ const SMALLEST_STACK: usize = 16 << 10;
 /// | [`deadlock_report`](Config::deadlock_report) | `GORT_DEADLOCK_REPORT` (`0`, `1`) | on |
 /// | [`threads_as_goroutines`](Config::threads_as_goroutines) | `GORT_THREADS` (`0`, `1`) | off |
 /// | [`backend`](Config::backend) | `GORT_BACKEND` (`goroutines`, `threads`) | `goroutines`; `threads` with a C library that is linked statically |
-/// | for tests | `GORT_CHAOS` (a seed), `GORT_GUARD` (`markers`, `mprotect`), `GORT_IDENTITY` (`built`, `donor`) | |
+/// | for tests | `GORT_CHAOS` (a seed; or a seed and `,faults`), `GORT_GUARD` (`markers`, `mprotect`), `GORT_IDENTITY` (`built`, `donor`) | |
 ///
 /// The runtime starts by itself, with the defaults, at the first spawn. A value that means nothing is an error that names
 /// it, never silently a default.
@@ -50,7 +51,7 @@ pub(crate) struct Settings {
     pub(crate) deadlock_report: bool,
     pub(crate) threads_as_goroutines: bool,
     pub(crate) backend: Backend,
-    pub(crate) chaos: Option<u64>,
+    pub(crate) chaos: Option<Chaos>,
     pub(crate) guard: Option<Guard>,
 }
 
@@ -157,8 +158,8 @@ impl Config {
         let chaos = from_env("GORT_CHAOS")
             .map(|v| {
                 v.to_str()
-                    .and_then(|t| t.parse().ok())
-                    .ok_or_else(|| Error::variable("GORT_CHAOS", &v, "a number: a seed"))
+                    .and_then(Chaos::parse)
+                    .ok_or_else(|| Error::variable("GORT_CHAOS", &v, "a number, a seed; \",faults\" may follow"))
             })
             .transpose()?;
         let guard = from_env("GORT_GUARD");

@@ -12,6 +12,7 @@
 //! | `tls`, `identity` | the thread-local word; a goroutine's thread block |
 //! | `pthread` | goroutines in place of the threads that others make |
 //! | `stack`, `arch`, `os` | memory, the processor, the kernel |
+//! | `chaos` | a mode for tests |
 //! | `sched`, `time`, `sync`, `poll` | G, M, P; timers; what goroutines wait on; the netpoller |
 //! | `backend`, `oneone` | whether the scheduler carries goroutines, or a kernel thread each |
 
@@ -27,6 +28,7 @@ compile_error!("gort needs Linux on x86-64 or AArch64 with glibc so far");
 mod arch;
 mod atomic;
 mod backend;
+mod chaos;
 mod config;
 mod error;
 mod fork;
@@ -67,6 +69,7 @@ pub use tls::TLS_SLOTS;
 #[doc(hidden)]
 pub mod testing {
     pub use crate::arch::system_call;
+    pub use crate::chaos::chaos_counts;
     pub use crate::sched::gfree::all_go_cold;
     pub use crate::tls::{is_none, stray_store};
 }

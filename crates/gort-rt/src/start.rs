@@ -3,6 +3,7 @@
 use crate::arch;
 use crate::atomic::Ordering;
 use crate::backend::{Backend, Runtime};
+use crate::chaos;
 use crate::config::{check_procs, Config, Settings};
 use crate::error::Error;
 use crate::fork;
@@ -14,7 +15,7 @@ use crate::phase::{self, Change, Life, Refused};
 use crate::pthread;
 use crate::sched::g::Kind;
 use crate::sched::global::install;
-use crate::sched::{chaos, deadlock, g, m, revoke, sysmon};
+use crate::sched::{deadlock, g, m, revoke, sysmon};
 use crate::stack;
 use crate::stack::overflow;
 use crate::tls;

@@ -12,11 +12,13 @@
 //! The resolver's state itself lies outside of libc's variables. It is closed by libc's public function for that.
 
 use core::ffi::{c_int, c_void};
+use core::ptr;
 use std::alloc::{GlobalAlloc, Layout, System};
 
 use super::glibc::{Glibc, Resolver};
 use super::modules::Share;
 use crate::arch;
+use crate::chaos::{happens, Whim};
 use crate::sync::rawmutex::RawMutex;
 
 const WORD: usize = size_of::<usize>();
@@ -53,7 +55,8 @@ pub(super) unsafe fn leave(glibc: &Glibc, share: Share, tp: usize) {
     }
     // SAFETY: the layout is not empty; the record is ours, and the words are part of the block.
     unsafe {
-        let estate = System.alloc(layout(share.words())).cast::<Estate>();
+        let none = happens(Whim::Estate, None);
+        let estate = if none { ptr::null_mut() } else { System.alloc(layout(share.words())).cast::<Estate>() };
         if estate.is_null() {
             return;
         }

@@ -65,6 +65,7 @@ mod recipe;
 #[cfg(test)]
 mod tests;
 
+use crate::chaos::{happens, Whim};
 use core::ops::Range;
 use std::ffi::{c_int, CStr, OsString};
 use std::fmt;
@@ -239,6 +240,9 @@ pub(crate) fn mode() -> &'static Mode {
 /// # Safety
 /// The mapping is readable, writable and otherwise unused, and stays mapped until [`destroy`] has allowed otherwise.
 pub(crate) unsafe fn create(lo: *mut u8, hi: *mut u8, tid: u32) -> Result<usize, Error> {
+    if happens(Whim::Block, None) {
+        return Err(Error::NoMemory);
+    }
     let state = state();
     // SAFETY: the caller's promise, passed on; the block is new.
     unsafe {

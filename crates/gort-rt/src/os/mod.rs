@@ -42,8 +42,18 @@
 
 mod linux;
 
+use crate::chaos::{happens, Whim};
+use core::sync::atomic::AtomicU32;
+
+/// Sleeps while `word` holds `expected`, until [`futex_wake`] or until [`now`] reaches `deadline` (nanoseconds).
+///
+/// False says that the deadline has passed. True says any other thing: woken, the word had another value, a signal,
+/// chaos, or nothing at all; the caller looks at the word and decides.
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, deadline: Option<u64>) -> bool {
+    happens(Whim::Kernel, None) || linux::futex_wait(word, expected, deadline)
+}
+
 pub(crate) use linux::{
-    available_cpus, create_thread, epoll, futex_wait, futex_wake, gettid, mem, membarrier, membarrier_register, now,
-    poll, sched_yield, sleep_ns, spawn_thread, thread_count, wants_real_thread, write_stderr, ExitKey, RealThreads,
-    Thread,
+    available_cpus, create_thread, epoll, futex_wake, gettid, mem, membarrier, membarrier_register, now, poll,
+    sched_yield, sleep_ns, spawn_thread, thread_count, wants_real_thread, write_stderr, ExitKey, RealThreads, Thread,
 };

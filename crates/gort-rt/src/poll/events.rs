@@ -13,6 +13,7 @@
 use super::desc::Desc;
 use super::{make_ready, table};
 use crate::atomic::{AtomicI32, AtomicU32, Ordering};
+use crate::chaos::{happens, Whim};
 use crate::os;
 use crate::os::epoll::{self, Event, NO_EVENT};
 use crate::sched::global::Batch;
@@ -74,6 +75,9 @@ fn create() -> Result<c_int, ()> {
 
 /// Registers a descriptor under its present generation, again if it is registered already. Under the record's lock.
 pub(super) fn register(fd: c_int, desc: &Desc) -> Result<(), ()> {
+    if happens(Whim::Register, None) {
+        return Err(());
+    }
     let set = match SET.load(Ordering::Acquire) {
         -1 => create()?,
         set => set,

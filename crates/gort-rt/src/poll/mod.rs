@@ -50,6 +50,7 @@ pub(crate) use events::{
     anybody_waits, close, in_use, interrupt, looks, poll, revalidate, wait_for_events, Room, ROOM,
 };
 
+use crate::chaos::{happens, Whim};
 use crate::fork;
 use crate::sched;
 use crate::sched::g::{Ticket, G};
@@ -71,7 +72,7 @@ pub enum Interest {
 /// How a wait for a descriptor ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Waited {
-    /// The descriptor may be ready: try again.
+    /// The descriptor may be ready, or chaos says that it may: try again.
     Ready,
     /// The deadline has passed.
     TimedOut,
@@ -222,6 +223,9 @@ fn wait_on(g: &G, attempts: &mut [Attempt], deadline: Option<u64>, exclusive: bo
         Ok(())
     });
     match all {
+        Ok(()) if happens(Whim::Event, None) => {
+            g.disarm(); // as below
+        }
         Ok(()) => {
             let timer = deadline.map(|when| time::set(g, ticket, when));
             if sched::park(g) {

@@ -10,6 +10,7 @@
 //! since a signal could still wake it.
 
 use crate::atomic::{AtomicBool, AtomicU32, Ordering};
+use crate::chaos;
 use crate::os;
 use crate::poll;
 use crate::sched::census;
@@ -80,7 +81,8 @@ pub(crate) fn check(s: &Sched) {
     }
     let report = format!(
         "\ngort: all goroutines are asleep - deadlock! {goroutines} of them wait for each other, and so does every other \
-         thread of this process ({blocked}).\n      GORT_DEADLOCK_REPORT=0 silences this report.\n"
+         thread of this process ({blocked}).{}\n      GORT_DEADLOCK_REPORT=0 silences this report.\n",
+        chaos::describe()
     );
     os::write_stderr(report.as_bytes());
 }

@@ -23,9 +23,9 @@
 //! the work. What a goroutine queues on its *own* P needs no such care: the holder of that P gets to it.
 
 use crate::atomic::{bound, spin_loop, Ordering};
+use crate::chaos::{self, Whim};
 use crate::os;
 use crate::poll;
-use crate::sched::chaos;
 use crate::sched::global::{sched, Batch};
 use crate::sched::idle;
 use crate::sched::m::M;
@@ -39,6 +39,8 @@ use core::ptr;
 
 /// Every so many switches the global queue comes first, so that it cannot starve.
 const GLOBAL_EVERY: u32 = 61;
+/// The same where chaos queues every fourth goroutine there, and whoever loses his P comes back that way.
+const GLOBAL_EVERY_IN_CHAOS: u32 = 3;
 /// Every so many switches the clock is read, if any timer is set.
 const TIMERS_EVERY: u32 = 16;
 /// Every so many switches, a multiple of `TIMERS_EVERY`, the kernel is asked for events, if any goroutine has ever waited for a descriptor.
@@ -51,12 +53,12 @@ pub(crate) fn quick(m: &M, p: &P, yielding: bool) -> Option<*const Task> {
     let n = p.switches.load(Ordering::Relaxed);
     // Once for each number: it stands still while a goroutine yields alone.
     if n.is_multiple_of(TIMERS_EVERY) && p.looked_at.replace(n) != n {
-        time::run_due(p, m);
+        time::run_due(p);
         if n.is_multiple_of(EVENTS_EVERY) {
-            look_for_events(p, m);
+            look_for_events(p);
         }
     }
-    if n.is_multiple_of(GLOBAL_EVERY) {
+    if n.is_multiple_of(GLOBAL_EVERY) || (chaos::on() && n.is_multiple_of(GLOBAL_EVERY_IN_CHAOS)) {
         if let Some(g) = sched().take_global(m, 0, |_| ()) {
             count_switch(p, false);
             return Some(g);
@@ -76,9 +78,9 @@ pub(crate) fn quick(m: &M, p: &P, yielding: bool) -> Option<*const Task> {
     let g = g.or_else(global).or_else(|| {
         // Nothing at hand: a goroutine that yields alone, for one that sleeps, counts no switches, so look at the timers now;
         // and at descriptors, though not every time, since that is a system call.
-        let due = time::run_due(p, m);
+        let due = time::run_due(p);
         p.alone.set(p.alone.get().wrapping_add(1));
-        let events = !due && (!yielding || p.alone.get().is_multiple_of(EVENTS_EVERY)) && look_for_events(p, m);
+        let events = !due && (!yielding || p.alone.get().is_multiple_of(EVENTS_EVERY)) && look_for_events(p);
         (due || events).then(|| p.take_next().or_else(|| p.get()).or_else(global)).flatten()
     })?;
     count_switch(p, false);
@@ -88,21 +90,21 @@ pub(crate) fn quick(m: &M, p: &P, yielding: bool) -> Option<*const Task> {
 
 /// Makes goroutines runnable whose descriptors are ready, on the caller's P, inside the runtime. True: there was one.
 #[inline]
-fn look_for_events(p: &P, m: &M) -> bool {
+fn look_for_events(p: &P) -> bool {
     if !poll::in_use() {
         return false;
     }
     // SAFETY: the holder of the P, inside the runtime, is the only one who touches its room.
     let mut ready = poll::poll(unsafe { &mut *p.room.get() });
     let any = ready.len != 0;
-    put_all(p, m, &mut ready);
+    put_all(p, &mut ready);
     any
 }
 
 /// Queues goroutines on the caller's P, inside the runtime.
-pub(crate) fn put_all(p: &P, m: &M, ready: &mut Batch) {
+pub(crate) fn put_all(p: &P, ready: &mut Batch) {
     while let Some(task) = ready.pop() {
-        p.put_ready(m, task, false);
+        p.put_ready(task, false);
     }
 }
 
@@ -130,7 +132,7 @@ pub(crate) fn find(m: &'static M) -> Option<*const Task> {
             }
             continue;
         };
-        if chaos::migrate(m) && idle::give_p_away(m) {
+        if chaos::wants(Whim::Migrate, Some(p)) && idle::give_p_away(m) {
             continue;
         }
         if let Some(g) = quick(m, p, false).or_else(|| search(m, p)) {

@@ -6,6 +6,7 @@
 
 use crate::arch;
 use crate::atomic::Ordering;
+use crate::chaos::{self, Whim};
 use crate::os;
 use crate::poll;
 use crate::sched::find;
@@ -53,6 +54,7 @@ pub(crate) fn give_p_away(m: &'static M) -> bool {
     }
     match detach_p(m) {
         Some(p) => {
+            chaos::count(Whim::Migrate);
             wake::start_m(p, false);
             true
         }
@@ -176,7 +178,7 @@ fn run_here_or_anywhere(m: &'static M, mut ready: Batch) {
         return;
     }
     match m.p() {
-        Some(p) => find::put_all(p, m, &mut ready),
+        Some(p) => find::put_all(p, &mut ready),
         None => {
             sched().put_global(ready);
             wake::wake_idle_p();

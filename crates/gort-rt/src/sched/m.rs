@@ -5,6 +5,7 @@
 //! scheduler's lock and has not yet released it through `park`.
 
 use crate::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::chaos::{happens, Whim};
 use crate::os::Thread;
 use crate::poll;
 use crate::sched::g::{Kind, G};
@@ -204,12 +205,12 @@ impl M {
     }
 
     /// As [`M::sleep`], in a wait for events. True when woken; otherwise the goroutines that are ready, perhaps none. (A signal
-    /// ends it too.)
+    /// ends it too, and chaos.)
     pub(crate) fn sleep_polling(&self, deadline: Option<u64>) -> (bool, Batch) {
         self.polling.store(true, Ordering::SeqCst);
         // The waker stores 2, then reads `polling`: either it interrupts us, or we read its 2. SeqCst on all four.
         let ready = match self.parked.load(Ordering::SeqCst) {
-            1 => poll::wait_for_events(deadline),
+            1 if !happens(Whim::Kernel, None) => poll::wait_for_events(deadline),
             _ => Batch::new(),
         };
         self.polling.store(false, Ordering::SeqCst);

@@ -14,12 +14,11 @@
 //! | `global`, `run` | what is shared; a kernel thread's life |
 //! | `procs` | how many Ps there are, and changing that |
 //! | `census` | how many goroutines there are |
-//! | `deadlock`, `chaos` | the report that nothing can go on; the mode for tests |
+//! | `deadlock` | the report that nothing can go on |
 
 pub(crate) mod batch;
 pub(crate) mod budget;
 pub(crate) mod census;
-pub(crate) mod chaos;
 pub(crate) mod deadlock;
 pub(crate) mod find;
 pub(crate) mod g;

@@ -3,9 +3,9 @@
 //! What is ready waits in `runnext` and in the `ring`, each argued in its own file; what has not begun, in `young`.
 
 use crate::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::chaos;
 use crate::poll::{Room, ROOM};
 use crate::sched::census::Census;
-use crate::sched::chaos;
 use crate::sched::g::G;
 use crate::sched::global::{sched, Batch};
 use crate::sched::m::M;
@@ -60,6 +60,8 @@ pub(crate) struct P {
     pub(crate) alone: Cell<u32>,
     /// Next in the list of idle Ps (under the scheduler's lock).
     pub(crate) link: AtomicPtr<P>,
+    /// See `chaos`; the holder's.
+    pub(crate) dice: chaos::Dice,
     pub(crate) seen: Seen,
 }
 
@@ -78,7 +80,7 @@ pub(crate) struct Seen {
     pub(crate) all_begun_at: AtomicU64,
 }
 
-// SAFETY: `free`, `blocks`, `young`, `credit`, `room`, `looked_at` and `alone` belong to the holder of the P, of whom there is one.
+// SAFETY: `free`, `blocks`, `young`, `credit`, `room`, `looked_at`, `alone` and `dice` belong to the holder of the P, of whom there is one.
 unsafe impl Sync for P {}
 // SAFETY: nothing in a P is tied to a thread.
 unsafe impl Send for P {}
@@ -106,6 +108,7 @@ impl P {
             looked_at: Cell::new(0),
             alone: Cell::new(0),
             link: AtomicPtr::new(ptr::null_mut()),
+            dice: chaos::Dice::new(),
             seen: Seen::default(),
         }
     }
@@ -133,9 +136,9 @@ impl P {
 
     /// Owner: a goroutine was spawned. Inside the runtime.
     #[inline]
-    pub(crate) fn put_young(&self, m: &M, task: *const Task) {
+    pub(crate) fn put_young(&self, task: *const Task) {
         if chaos::on() {
-            return self.put_ready(m, task, true);
+            return self.put_ready(task, true);
         }
         // SAFETY: the holder of the P is the only one who touches the list; the task is ours.
         let young = unsafe { &mut *self.young.get() };
@@ -265,8 +268,9 @@ impl P {
     }
 
     /// Owner: makes `g` ready to run after what is queued, or, at chaos' whim, somewhere else.
-    pub(crate) fn put_ready(&self, m: &M, g: *const Task, next: bool) {
-        match chaos::place(m) {
+    pub(crate) fn put_ready(&self, g: *const Task, next: bool) {
+        match chaos::place(self) {
+            Some(chaos::Place::Late) => chaos::late::hold(g),
             Some(chaos::Place::Global) => sched().put_global_one(g),
             Some(chaos::Place::Tail) => self.put(g),
             Some(chaos::Place::Next) => self.put_next(g),

@@ -2,8 +2,8 @@
 
 use crate::arch;
 use crate::atomic::Ordering;
+use crate::chaos::{self, Whim};
 use crate::os::{self, Thread};
-use crate::sched::chaos;
 use crate::sched::find::{self, is_bound_elsewhere};
 use crate::sched::global::{sched, Sched};
 use crate::sched::idle;
@@ -20,6 +20,9 @@ pub(crate) const THREAD_STACK: usize = 2 << 20;
 
 /// Starts the thread of `m`, which finds its P in `next_p`. False: the system has no thread for us now.
 pub(crate) fn start_thread(s: &Sched, m: &'static M) -> bool {
+    if chaos::happens(Whim::Thread, None) {
+        return false;
+    }
     s.threads.fetch_add(1, Ordering::Relaxed);
     let arg = ptr::from_ref(m).cast_mut().cast();
     match os::spawn_thread(c"gort-m", THREAD_STACK, thread_main, arg) {

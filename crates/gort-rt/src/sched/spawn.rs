@@ -2,6 +2,7 @@
 
 use crate::atomic::Ordering;
 use crate::backend::Runtime;
+use crate::chaos;
 use crate::error::Error;
 use crate::fork;
 use crate::gate;
@@ -211,7 +212,10 @@ fn new_body(m: &M, task: *const Task) -> *const G {
             }
             Err(_) if attempt < ATTEMPTS => os::sleep_ns(PAUSE),
             Err(e) => {
-                os::write_stderr(format!("gort: out of memory for a goroutine that was spawned: {e}\n").as_bytes());
+                let chaos = chaos::describe();
+                os::write_stderr(
+                    format!("gort: out of memory for a goroutine that was spawned: {e}{chaos}\n").as_bytes(),
+                );
                 std::process::abort();
             }
         }

@@ -9,7 +9,7 @@
 
 use crate::arch;
 use crate::atomic::Ordering;
-use crate::sched::chaos;
+use crate::chaos::{self, Whim};
 use crate::sched::find;
 use crate::sched::g::G;
 use crate::sched::gfree;
@@ -27,7 +27,7 @@ use core::ptr;
 /// The caller has shown the ticket to its wakers. Not to be called inside the runtime.
 pub(crate) fn park(g: &G) -> bool {
     let m = enter(g);
-    if chaos::delay(m) {
+    if chaos::happens(Whim::Delay, m.p()) {
         swap_out(g, m, After::Requeue(g));
     }
     // SAFETY: as in `enter`; the M may be another one after a delay.
@@ -77,7 +77,7 @@ fn swap_out(g: &G, m: &'static M, after: After) {
     }
     let yielding = matches!(after, After::Requeue(_) | After::Preempted(_));
     if let Some(p) = m.p() {
-        if g.locks.get() == 0 && !chaos::migrate(m) {
+        if g.locks.get() == 0 && !chaos::wants(Whim::Migrate, Some(p)) {
             match find::quick(m, p, yielding) {
                 Some(next) => {
                     let here = if find::is_bound_elsewhere(next, m) { None } else { spawn::embody(m, next) };
@@ -150,7 +150,7 @@ fn requeue(m: &'static M, g: *const G, next: bool) {
     // SAFETY: `g` is ours and lives.
     let task = unsafe { &raw const (*g).task };
     match m.p() {
-        Some(p) => p.put_ready(m, task, next),
+        Some(p) => p.put_ready(task, next),
         None => {
             sched().inject(task);
             // On g0: this M looks for a P itself next, unless it waits for a goroutine of its own.

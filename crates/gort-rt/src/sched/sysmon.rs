@@ -12,6 +12,7 @@
 //! second gives memory of surplus dead goroutines back.
 
 use crate::atomic::{AtomicU32, Ordering};
+use crate::chaos::{self, late, Whim};
 use crate::os::{self, Thread};
 use crate::poll;
 use crate::sched::deadlock;
@@ -89,7 +90,7 @@ extern "C" fn main(_: *mut c_void) -> *mut c_void {
     let mut trimmed_at = os::now();
     let mut poller = StandIn::default();
     loop {
-        os::sleep_ns(pause);
+        os::sleep_ns(chaos::pause(pause));
         if STATE.load(Ordering::SeqCst) == STOP {
             return ptr::null_mut();
         }
@@ -190,9 +191,11 @@ impl StandIn {
     }
 }
 
-/// Whether every P is idle and, unless no thread could be had for one, without work, and none is too many.
+/// Whether every P is idle and, unless no thread could be had for one, without work, and none is too many, and chaos keeps no
+/// goroutine back.
 fn all_idle(s: &Sched) -> bool {
-    s.npidle.load(Ordering::SeqCst) as usize == s.ps.in_use() && !s.ps.too_many() && !s.ps.iter().any(P::has_work)
+    let idle = s.npidle.load(Ordering::SeqCst) as usize == s.ps.in_use() && !s.ps.too_many();
+    idle && !s.ps.iter().any(P::has_work) && !late::any()
 }
 
 /// Whether goroutines could run and nobody runs any.
@@ -212,8 +215,11 @@ fn deep_sleep(s: &Sched) {
             return;
         }
         let patience = (round < 30 || waiting).then(|| os::now() + SECOND);
-        if os::futex_wait(&s.sysmon, 1, patience) && s.sysmon.load(Ordering::SeqCst) == 0 {
-            return;
+        // For the whole second, signals notwithstanding: what follows counts on it.
+        while os::futex_wait(&s.sysmon, 1, patience) {
+            if s.sysmon.load(Ordering::SeqCst) == 0 {
+                return;
+            }
         }
         waiting = each_second();
         deadlock::check(s);
@@ -223,6 +229,7 @@ fn deep_sleep(s: &Sched) {
 /// One look. True: something had to be done.
 fn look(s: &'static Sched, now: u64) -> bool {
     let mut events = false;
+    late::release(s);
     let next_timer = time::next_of_all();
     let overdue = next_timer.saturating_add(SYSCALL) < now;
     let waiting = s.has_global() || overdue;
@@ -234,7 +241,15 @@ fn look(s: &'static Sched, now: u64) -> bool {
             p.seen.all_begun_at.store(now, Ordering::Relaxed);
             continue;
         };
-        events |= watch(s, p, m, now, waiting);
+        events |= if chaos::revokes(s.threads.load(Ordering::Relaxed)) {
+            let taken = take(p, m, now);
+            if taken {
+                chaos::count(Whim::Revoke);
+            }
+            taken
+        } else {
+            watch(s, p, m, now, waiting)
+        };
     }
     if s.npidle.load(Ordering::SeqCst) != 0 {
         let poked = s.poke.swap(false, Ordering::SeqCst);
@@ -245,7 +260,8 @@ fn look(s: &'static Sched, now: u64) -> bool {
                 Some(p) => {
                     if wake::start_m(p, true) {
                         events = true;
-                    } else if all_idle_but_for_want_of_threads(s) {
+                    } else if all_idle_but_for_want_of_threads(s) && !chaos::on() {
+                        // With chaos it was not the system that refused one, perhaps.
                         deadlock::report_no_thread(s);
                     }
                 }
@@ -302,11 +318,17 @@ fn watch(s: &'static Sched, p: &'static P, m: &'static M, now: u64, waiting: boo
         p.preempt.store(true, Ordering::Relaxed);
         return true;
     }
+    take(p, m, now)
+}
+
+/// Takes `p` from `m`, if that is outside the runtime, for another M. True: so it was.
+fn take(p: &'static P, m: &M, now: u64) -> bool {
     if !revoke(p, m) {
         return false;
     }
     p.m.store(ptr::null_mut(), Ordering::Release);
     p.preempt.store(false, Ordering::Relaxed);
-    seen.switch_at.store(now, Ordering::Relaxed);
-    wake::start_m(p, false)
+    p.seen.switch_at.store(now, Ordering::Relaxed);
+    wake::start_m(p, false);
+    true
 }

@@ -9,6 +9,7 @@
 //! injection stack and always wakes an idle P, unless an M is spinning already.
 
 use crate::atomic::Ordering;
+use crate::chaos::late;
 use crate::os;
 use crate::poll;
 use crate::sched::g::{Claim, Ticket};
@@ -40,18 +41,18 @@ pub(crate) fn wake(ticket: &Ticket) -> bool {
 /// Makes `task`, which the caller owns, runnable: next on this P, or at its tail, or by injection.
 #[inline]
 pub(crate) fn ready(task: *const Task, next: bool) {
-    publish(task, |m, p| p.put_ready(m, task, next));
+    publish(task, |p| p.put_ready(task, next));
 }
 
 /// Makes `task`, which was spawned just now and which the caller owns, runnable.
 #[inline]
 pub(crate) fn spawned(task: *const Task) {
-    publish(task, |m, p| p.put_young(m, task));
+    publish(task, |p| p.put_young(task));
 }
 
 /// Gives `task` to the P of the caller by `put`, or, where there is none, to the injection stack.
 #[inline]
-fn publish(task: *const Task, put: impl FnOnce(&M, &P)) {
+fn publish(task: *const Task, put: impl FnOnce(&P)) {
     // SAFETY: the current goroutine lives, and so does its M.
     if let Some(me) = unsafe { tls::current_goroutine().as_ref() } {
         // Inside the runtime already: a signal handler, or an allocator that waits. The P is not ours to touch.
@@ -60,13 +61,16 @@ fn publish(task: *const Task, put: impl FnOnce(&M, &P)) {
         if !inside {
             let m = enter(me);
             if let Some(p) = m.p() {
-                put(m, p);
+                put(p);
                 wake_if_waiting(p);
                 leave(m);
                 return;
             }
             leave(m);
         }
+    }
+    if late::may_hold(task) {
+        return;
     }
     sched().inject(task);
     wake_idle_p();

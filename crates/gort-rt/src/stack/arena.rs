@@ -33,6 +33,7 @@ use super::error::AllocError;
 use super::guard::{Guard, Guards};
 use super::{Slot, GUARD};
 use crate::arch::valgrind;
+use crate::chaos::{happens, Whim};
 use crate::os::mem;
 use crate::sync::rawmutex::RawMutex;
 
@@ -152,7 +153,7 @@ impl Arena {
     pub(super) unsafe fn release(&'static self, slot: Slot) {
         // SAFETY: the caller promises that the contents are dead; the range is all of the slot but its guard.
         unsafe {
-            if mem::release_pages(slot.lo, slot.usable()).is_err() {
+            if happens(Whim::Discard, None) || mem::release_pages(slot.lo, slot.usable()).is_err() {
                 // Memory that the application has locked cannot be given back, but must read as zero all the same.
                 slot.lo.write_bytes(0, slot.usable());
             }

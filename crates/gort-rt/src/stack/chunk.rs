@@ -6,6 +6,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
 use super::{Slot, GUARD};
+use crate::chaos::{happens, Whim};
 use crate::os::mem;
 
 /// Alignment of chunks: what one page of the last level of page tables covers.
@@ -100,6 +101,9 @@ pub(super) fn has_room(bytes: usize) -> Result<(), i32> {
 
 /// Reserves a chunk of `bytes` and its side memory; an errno if either is not to be had.
 pub(super) fn map_chunk(bytes: usize, shift: u32, first_index: u32) -> Result<&'static Chunk, i32> {
+    if happens(Whim::Map, None) {
+        return Err(libc::ENOMEM);
+    }
     let count = bytes >> shift;
     let side_len = (size_of::<Chunk>() + count * size_of::<Side>()).next_multiple_of(mem::page_size());
     let side = mem::reserve(side_len)?;

@@ -16,6 +16,7 @@ use std::ffi::OsStr;
 
 use super::error::AllocError;
 use super::GUARD;
+use crate::chaos::{happens, Whim};
 use crate::os::mem;
 
 /// How stacks are guarded.
@@ -115,6 +116,9 @@ impl Guards {
     /// # Safety
     /// They are page-aligned, part of a reservation of ours, and unused.
     pub(super) unsafe fn install(&self, start: *mut u8) -> Result<(), AllocError> {
+        if happens(Whim::Guard, None) {
+            return Err(AllocError::Guard { errno: libc::ENOMEM });
+        }
         let mode = self.mode.load(Relaxed);
         if mode != PROTECT {
             // SAFETY: the caller's promise.

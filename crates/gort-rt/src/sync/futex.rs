@@ -36,6 +36,7 @@ pub(crate) mod sentry;
 
 use crate::arch;
 use crate::atomic::{bound, fence, spin_loop, AtomicU32, Ordering};
+use crate::chaos::{self, Whim};
 use crate::sched::g::{Claim, Ticket, G};
 use crate::sched::global::Batch;
 use crate::sched::{self, wake};
@@ -217,7 +218,7 @@ fn bucket(word: usize) -> &'static Bucket {
 /// How a wait ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wait {
-    /// A wake came.
+    /// A wake came; or, with `GORT_CHAOS`, none.
     Woken,
     /// The word did not hold the expected value; no wait took place (`EAGAIN`).
     Changed,
@@ -277,7 +278,8 @@ fn wait_or<R>(
     // SAFETY: it is new, and stays here until the wait is over: then somebody has taken it out, or we do.
     unsafe { queue.waiters.push(&node) };
     drop(queue);
-    if !last() {
+    let stays = last();
+    if !stays || chaos::wants(Whim::Futex, None) {
         let mut queue = bucket.lock();
         if !node.links.is_linked() {
             return Ok(Wait::Woken); // claimed, by a waker who found us on our feet
@@ -286,6 +288,10 @@ fn wait_or<R>(
         unsafe { queue.waiters.remove(&node) };
         bucket.count_out(1);
         g.disarm(); // nobody claims but wakers that hold the lock: there is no timer yet
+        if stays {
+            chaos::count(Whim::Futex);
+            return Ok(Wait::Woken); // for no reason
+        }
         return Ok(Wait::Changed);
     }
     let timer = deadline.map(|when| time::set(g, ticket, when));

@@ -16,7 +16,6 @@ use crate::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::os;
 use crate::sched::g::{Claim, Ticket, G};
 use crate::sched::global::{sched, Sched};
-use crate::sched::m::M;
 use crate::sched::p::P;
 use crate::sched::wake;
 use crate::sync::rawmutex::RawMutex;
@@ -169,15 +168,15 @@ fn next(s: &Sched) -> u64 {
 
 /// Makes every goroutine runnable whose deadline has passed, on the caller's P, inside the runtime. True: there was one.
 #[inline]
-pub(crate) fn run_due(p: &P, m: &M) -> bool {
+pub(crate) fn run_due(p: &P) -> bool {
     let s = sched();
     if next(s) == u64::MAX {
         return false;
     }
-    run_due_now(s, p, m)
+    run_due_now(s, p)
 }
 
-fn run_due_now(s: &Sched, p: &P, m: &M) -> bool {
+fn run_due_now(s: &Sched, p: &P) -> bool {
     let now = os::now();
     let mut any = false;
     for shard in s.ps.iter().map(|p| &p.timers) {
@@ -189,7 +188,7 @@ fn run_due_now(s: &Sched, p: &P, m: &M) -> bool {
                     Claim::Owned(g) => {
                         any = true;
                         // SAFETY: the claim made `g` ours, and it lives.
-                        p.put_ready(m, unsafe { &raw const (*g).task }, false);
+                        p.put_ready(unsafe { &raw const (*g).task }, false);
                     }
                     Claim::Running => {}
                     Claim::Lost => {
