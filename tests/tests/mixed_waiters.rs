@@ -159,41 +159,45 @@ fn a_static_word_needs_no_flag() {
 
 #[test]
 fn a_bitset_wakes_those_that_match() {
-    let word = AtomicU32::new(0);
-    let woken = Mutex::new(Vec::new());
-    let arrived = AtomicUsize::new(0);
-    let wait = |bits: u32| {
-        arrived.fetch_add(1, SeqCst);
-        let op = libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG;
-        // SAFETY: the word lives during the call; no timeout.
-        assert_eq!(unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), op, 0, 0usize, 0usize, bits) }, 0);
-        woken.lock().unwrap().push(bits);
-    };
-    let wake = |bits: u32| {
-        let op = libc::FUTEX_WAKE_BITSET | libc::FUTEX_PRIVATE_FLAG;
-        // SAFETY: the call only looks the address up.
-        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), op, i32::MAX, 0usize, 0usize, bits) as usize }
-    };
-    std::thread::scope(|threads| {
-        thread::scope(|s| {
-            for bits in [1, 2, 4] {
-                s.spawn(move || wait(bits));
-                threads.spawn(move || wait(bits));
-            }
-            assert!(eventually(LONG, || arrived.load(SeqCst) == 6));
-            for bits in [2u32, 5] {
-                let mut n = 0;
-                let want = 2 * bits.count_ones() as usize;
-                assert!(eventually(LONG, || {
-                    n += wake(bits);
-                    n >= want
-                }));
-                assert_eq!(n, want, "of bits {bits}");
-                assert!(eventually(LONG, || woken.lock().unwrap().iter().filter(|b| *b & bits != 0).count() == want));
-            }
-        })
+    without_chaos("a_bitset_wakes_those_that_match", || {
+        let word = AtomicU32::new(0);
+        let woken = Mutex::new(Vec::new());
+        let arrived = AtomicUsize::new(0);
+        let wait = |bits: u32| {
+            arrived.fetch_add(1, SeqCst);
+            let op = libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG;
+            // SAFETY: the word lives during the call; no timeout.
+            assert_eq!(unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), op, 0, 0usize, 0usize, bits) }, 0);
+            woken.lock().unwrap().push(bits);
+        };
+        let wake = |bits: u32| {
+            let op = libc::FUTEX_WAKE_BITSET | libc::FUTEX_PRIVATE_FLAG;
+            // SAFETY: the call only looks the address up.
+            unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), op, i32::MAX, 0usize, 0usize, bits) as usize }
+        };
+        std::thread::scope(|threads| {
+            thread::scope(|s| {
+                for bits in [1, 2, 4] {
+                    s.spawn(move || wait(bits));
+                    threads.spawn(move || wait(bits));
+                }
+                assert!(eventually(LONG, || arrived.load(SeqCst) == 6));
+                for bits in [2u32, 5] {
+                    let mut n = 0;
+                    let want = 2 * bits.count_ones() as usize;
+                    assert!(eventually(LONG, || {
+                        n += wake(bits);
+                        n >= want
+                    }));
+                    assert_eq!(n, want, "of bits {bits}");
+                    assert!(
+                        eventually(LONG, || woken.lock().unwrap().iter().filter(|b| *b & bits != 0).count() == want)
+                    );
+                }
+            })
+        });
+        assert_eq!(woken.lock().unwrap()[..2], [2, 2]);
     });
-    assert_eq!(woken.lock().unwrap()[..2], [2, 2]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use gort::thread;
 use gort_tests::locks::*;
 use gort_tests::measure::{everywhere, on_goroutine};
+use gort_tests::subprocess::without_chaos;
 use libc::{CLOCK_MONOTONIC, CLOCK_REALTIME, EBUSY, EDEADLK, EINVAL, EPERM, ETIMEDOUT};
 use std::time::{Duration, Instant};
 
@@ -54,19 +55,21 @@ fn owners_are_goroutines() {
 
 #[test]
 fn deadlines_are_kept() {
-    let (mutex, held, lock, sem) = (CMutex::new(), CMutex::new(), CRwLock::of_kind(READERS_FIRST), CSem::new(0));
-    let (has, may_go) = (CSem::new(0), CSem::new(0));
-    thread::scope(|s| {
-        s.spawn(|| {
-            assert_eq!((held.lock(), lock.write()), (0, 0));
-            has.post();
-            may_go.wait();
-            lock.unlock();
-            assert_eq!(held.unlock(), 0);
+    without_chaos("deadlines_are_kept", || {
+        let (mutex, held, lock, sem) = (CMutex::new(), CMutex::new(), CRwLock::of_kind(READERS_FIRST), CSem::new(0));
+        let (has, may_go) = (CSem::new(0), CSem::new(0));
+        thread::scope(|s| {
+            s.spawn(|| {
+                assert_eq!((held.lock(), lock.write()), (0, 0));
+                has.post();
+                may_go.wait();
+                lock.unlock();
+                assert_eq!(held.unlock(), 0);
+            });
+            has.wait();
+            everywhere(|| deadlines(&mutex, &held, &lock, &sem));
+            may_go.post();
         });
-        has.wait();
-        everywhere(|| deadlines(&mutex, &held, &lock, &sem));
-        may_go.post();
     });
 }
 
