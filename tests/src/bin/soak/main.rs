@@ -95,11 +95,14 @@ fn main() {
             Some(before) => println!("soak: round {n}: {}", Held::at_rest(Some(before))),
         }
     }
+    let counts = gort::testing::chaos_counts();
+    gort::shutdown(STUCK).expect("nothing is left");
+    resources::only_our_own_threads();
     for ((name, _), done) in ACTIVITIES.iter().zip(&DONE) {
         print!("{name} {}, ", done.load(SeqCst));
     }
     println!("spawn refused {}", toolbox::REFUSED.load(SeqCst));
-    println!("chaos: {:?}", gort::testing::chaos_counts());
+    println!("chaos: {counts:?}");
     println!("soak: passed");
 }
 

@@ -74,6 +74,14 @@ impl Held {
     }
 }
 
+/// The runtime has been shut down: nobody is left but this thread and the one that looks for hangs.
+///
+/// # Panics
+/// Somebody is.
+pub fn only_our_own_threads() {
+    assert!(eventually(PATIENCE, || kernel_threads() == OTHER_THREADS - 1), "{} kernel threads", kernel_threads());
+}
+
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Held { threads, descriptors, mappings, kib } = self;
