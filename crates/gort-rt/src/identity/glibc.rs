@@ -4,11 +4,13 @@
 //! and debuggers have relied on for many releases), and the `_thread_db_*` tables, by which `libthread_db` tells a
 //! debugger where things lie in `struct pthread`. The tables are data made for readers of another glibc build, so they are
 //! the right source for offsets: none is written down here. Nothing is linked; a missing name is an [`Error`], and the
-//! runtime then uses real threads.
+//! runtime then uses real threads. Where libpthread is a library of its own (before 2.34) the tables are in its file
+//! ([`super::symtab`]).
 
 use core::ffi::{c_void, CStr};
 use core::ops::Range;
 
+use super::symtab::SymbolFile;
 use super::{Error, Layout};
 use crate::arch;
 
@@ -74,7 +76,9 @@ unsafe impl Sync for Glibc {}
 impl Glibc {
     /// Looks everything up.
     pub(super) fn find() -> Result<Glibc, Error> {
-        let layout = layout()?;
+        let tables = Tables::find();
+        let (word, field) = (|name| tables.word(name), |name| tables.field(name));
+        let layout = layout(&tables)?;
         // The tables count from the beginning of `struct pthread`.
         let from_tp = |offset: usize| layout.number.wrapping_add_unsigned(offset);
         let [first_bits, first_count, first_level] = field(c"_thread_db_pthread_specific")?;
@@ -104,7 +108,7 @@ impl Glibc {
             tid: from_tp(field(c"_thread_db_pthread_tid")?[2]),
             list: from_tp(field(c"_thread_db_pthread_list")?[2]),
             keys: KeyTables {
-                keys: symbol(c"__pthread_keys")?.cast(),
+                keys: tables.symbol(c"__pthread_keys")?.cast(),
                 key_size: word(c"_thread_db_sizeof_pthread_key_struct")?,
                 key_seq: field(c"_thread_db_pthread_key_struct_seq")?[2],
                 key_destructor: field(c"_thread_db_pthread_key_struct_destr")?[2],
@@ -154,9 +158,9 @@ pub(crate) unsafe fn run_late_destructors() {
 }
 
 /// The shape of a block: as `pthread_create` computes it.
-fn layout() -> Result<Layout, Error> {
+fn layout(tables: &Tables) -> Result<Layout, Error> {
     let (size, align) = static_info()?;
-    let tcb = word(c"_thread_db_sizeof_pthread")?;
+    let tcb = tables.word(c"_thread_db_sizeof_pthread")?;
     let total = size.next_multiple_of(align);
     // SAFETY: no preconditions.
     let own = unsafe { libc::pthread_self() } as usize;
@@ -187,17 +191,40 @@ fn static_info() -> Result<(usize, usize), Error> {
     Ok((size, align.max(16)))
 }
 
-/// A `_thread_db_sizeof_*` value.
-fn word(name: &'static CStr) -> Result<usize, Error> {
-    // SAFETY: every `_thread_db_sizeof_*` symbol is one constant 32-bit number.
-    Ok(unsafe { symbol(name)?.cast::<u32>().read() } as usize)
+/// The tables for debuggers.
+struct Tables {
+    /// Where to look for names that the loader does not know.
+    file: Option<SymbolFile>,
 }
 
-/// A `_thread_db_*` field: its size in bits, its number of elements, its offset in bytes.
-fn field(name: &'static CStr) -> Result<[usize; 3], Error> {
-    // SAFETY: every `_thread_db_*` field symbol is an array of three constant 32-bit numbers.
-    let [bits, len, offset] = unsafe { symbol(name)?.cast::<[u32; 3]>().read() };
-    Ok([bits as usize, len as usize, offset as usize])
+impl Tables {
+    fn find() -> Tables {
+        // Either the loader knows all of them or none.
+        let file = match optional(c"_thread_db_sizeof_pthread") {
+            Some(_) => None,
+            // A function of libpthread's that is nobody else's.
+            None => optional(c"pthread_key_create").and_then(|function| SymbolFile::of(function)),
+        };
+        Tables { file }
+    }
+
+    fn symbol(&self, name: &'static CStr) -> Result<*mut c_void, Error> {
+        let local = || self.file.as_ref()?.find(name);
+        optional(name).or_else(local).ok_or(Error::MissingSymbol(name))
+    }
+
+    /// A `_thread_db_sizeof_*` value.
+    fn word(&self, name: &'static CStr) -> Result<usize, Error> {
+        // SAFETY: every `_thread_db_sizeof_*` symbol is one constant 32-bit number.
+        Ok(unsafe { self.symbol(name)?.cast::<u32>().read() } as usize)
+    }
+
+    /// A `_thread_db_*` field: its size in bits, its number of elements, its offset in bytes.
+    fn field(&self, name: &'static CStr) -> Result<[usize; 3], Error> {
+        // SAFETY: every `_thread_db_*` field symbol is an array of three constant 32-bit numbers.
+        let [bits, len, offset] = unsafe { self.symbol(name)?.cast::<[u32; 3]>().read() };
+        Ok([bits as usize, len as usize, offset as usize])
+    }
 }
 
 /// The restartable-sequence area, from the public symbols of glibc 2.35 and later.

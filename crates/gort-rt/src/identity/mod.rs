@@ -62,6 +62,7 @@ mod glibc;
 mod lock;
 mod modules;
 mod recipe;
+mod symtab;
 #[cfg(test)]
 mod tests;
 

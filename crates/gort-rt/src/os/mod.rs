@@ -23,6 +23,7 @@
 //! | [`gettid`] | the kernel's number of the calling thread | yes |
 //! | [`sched_yield`] | let another kernel thread run | yes |
 //! | [`sleep_ns`] | sleep at least so long, signals notwithstanding | yes |
+//! | [`read_file`] | read a file from its start into a buffer | yes |
 //! | [`write_stderr`] | write to descriptor 2, as far as it goes | yes |
 //! | [`thread_count`] | how many kernel threads this process has | yes |
 //! | [`mem::page_size`] | the unit of all lengths in `mem` | yes |
@@ -55,5 +56,6 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, deadline: Option<u64>)
 
 pub(crate) use linux::{
     available_cpus, create_thread, epoll, futex_wake, gettid, mem, membarrier, membarrier_register, now, poll,
-    sched_yield, sleep_ns, spawn_thread, thread_count, wants_real_thread, write_stderr, ExitKey, RealThreads, Thread,
+    read_file, sched_yield, sleep_ns, spawn_thread, thread_count, wants_real_thread, write_stderr, ExitKey,
+    RealThreads, Thread,
 };

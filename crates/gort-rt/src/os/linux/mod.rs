@@ -15,7 +15,7 @@ pub(crate) use clock::{now, sleep_ns};
 pub(crate) use cpus::available_cpus;
 pub(crate) use epoll::poll;
 pub(crate) use fence::{membarrier, membarrier_register};
-pub(crate) use file::write_stderr;
+pub(crate) use file::{read_file, write_stderr};
 pub(crate) use futex::{futex_wait, futex_wake};
 pub(crate) use key::ExitKey;
 pub(crate) use thread::{
