@@ -12,7 +12,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 const ROLE: &str = "GORT_TEST_ROLE";
-/// What decides how the runtime behaves; a child has these only as far as its test says.
+/// What decides how the runtime behaves; a child has these only as far as its test says. (`GORT_FSGSBASE` is not one: it stands
+/// for an older kernel, and children have the kernel that their parents have.)
 const SETTINGS: [&str; 10] = [
     "GORT_PROCS",
     "GORT_STACK_SIZE",

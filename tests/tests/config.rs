@@ -140,6 +140,7 @@ fn every_way_of_working_works() {
         ("GORT_IDENTITY", "donor"),
         ("GORT_IDENTITY", "built"),
         ("GORT_MEMBARRIER", "0"),
+        ("GORT_FSGSBASE", "0"),
         ("GORT_INTERPOSE", "0"),
         ("GORT_CHAOS", "1"),
         ("GORT_CHAOS", "77"),

@@ -23,7 +23,7 @@ const SMALLEST_STACK: usize = 16 << 10;
 /// | [`deadlock_report`](Config::deadlock_report) | `GORT_DEADLOCK_REPORT` (`0`, `1`) | on |
 /// | [`threads_as_goroutines`](Config::threads_as_goroutines) | `GORT_THREADS` (`0`, `1`) | off |
 /// | [`backend`](Config::backend) | `GORT_BACKEND` (`goroutines`, `threads`) | `goroutines`; `threads` with a C library that is linked statically |
-/// | for tests | `GORT_CHAOS` (a seed; or a seed and `,faults`), `GORT_GUARD` (`markers`, `mprotect`), `GORT_IDENTITY` (`built`, `donor`) | |
+/// | for tests | `GORT_CHAOS` (a seed; or a seed and `,faults`), `GORT_GUARD` (`markers`, `mprotect`), `GORT_IDENTITY` (`built`, `donor`), `GORT_MEMBARRIER`, `GORT_FSGSBASE` (`0`) | |
 ///
 /// The runtime starts by itself, with the defaults, at the first spawn. A value that means nothing is an error that names
 /// it, never silently a default.

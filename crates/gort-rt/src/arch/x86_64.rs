@@ -31,11 +31,13 @@ const HWCAP2_FSGSBASE: u64 = 1 << 1;
 /// True when `wrfsbase` may be executed; otherwise the base is set by the `arch_prctl` system call.
 static FSGSBASE: AtomicBool = AtomicBool::new(false);
 
-/// Finds out whether `wrfsbase` may be used. Emulators such as valgrind do not announce it and get the system call.
+/// Finds out whether `wrfsbase` may be used. Kernels before 5.9 and emulators such as valgrind do not announce it and get the
+/// system call, and so does everybody with `GORT_FSGSBASE=0`.
 pub(crate) fn init() {
     // SAFETY: getauxval reads a table that the kernel left for the process; any key is allowed.
     let hwcap2 = unsafe { libc::getauxval(libc::AT_HWCAP2) };
-    FSGSBASE.store(hwcap2 & HWCAP2_FSGSBASE != 0, Ordering::Relaxed);
+    let refused = std::env::var_os("GORT_FSGSBASE").is_some_and(|v| v == "0");
+    FSGSBASE.store(hwcap2 & HWCAP2_FSGSBASE != 0 && !refused, Ordering::Relaxed);
 }
 
 /// The thread pointer of the calling thread or goroutine.
