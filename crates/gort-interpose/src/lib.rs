@@ -126,7 +126,9 @@ static FAMILIES: &[&[Ours]] = &[
 pub struct Hook {
     /// The C name.
     pub name: &'static str,
-    /// Whether calls in this process go to the hook: it is the definition that the dynamic linker finds first.
+    /// Whether calls in this process go to the hook: it is the definition that the dynamic linker finds first, or the only one
+    /// that there is. What glibc brought after the release that a program was linked with is not live in it: its own calls go to
+    /// the hook, those of libraries do not.
     pub live: bool,
 }
 
@@ -167,7 +169,8 @@ pub fn report() -> Report {
         // SAFETY: looking a name up has no preconditions.
         let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, hook.name.as_ptr()) };
         let name = hook.name.to_str().expect("names are ASCII");
-        Hook { name, live: core::ptr::eq(found.cast(), hook.at) }
+        // A name that no library has, the linker has given to us, and nobody else can find.
+        Hook { name, live: found.is_null() || core::ptr::eq(found.cast(), hook.at) }
     });
     Report { enabled: switch::enabled(), hooks: hooks.collect() }
 }
