@@ -9,6 +9,9 @@
 #include <threads.h>
 #include <unistd.h>
 
+/* Missing before glibc 2.32. */
+extern int pthread_attr_setsigmask_np(pthread_attr_t *attr, const sigset_t *mask) __attribute__((weak));
+
 static void *same(void *arg)
 {
     return arg;
@@ -123,7 +126,7 @@ int pt_asking(enum pt_ask ask, void *stack, size_t size, struct pt_seen *seen)
         break;
     case PT_SIGNALS:
         sigemptyset(&signals);
-        error = pthread_attr_setsigmask_np(&attr, &signals);
+        error = pthread_attr_setsigmask_np ? pthread_attr_setsigmask_np(&attr, &signals) : ENOSYS;
         break;
     case PT_STACK:
         error = pthread_attr_setstack(&attr, stack, size);

@@ -7,6 +7,7 @@ use gort_tests::locks::*;
 use gort_tests::measure::{all_wait, eventually, everywhere, kernel_threads, on_goroutine};
 use gort_tests::needs_goroutines;
 use gort_tests::queues::{c11_once, cpp_once, Pair, Queue};
+use gort_tests::release;
 use libc::{CLOCK_MONOTONIC, EBUSY, ETIMEDOUT};
 use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::SeqCst};
@@ -278,8 +279,11 @@ fn once_runs_once() {
     });
     assert_eq!(RUNS.load(SeqCst), 1);
     everywhere(|| assert_eq!(c11_once(), 1));
-    on_goroutine(|| assert_eq!(cpp_once(), 12, "an exception comes through, and the flag is set afterwards"));
-    assert_eq!(cpp_once(), 2);
+    // Until 2.34 glibc's own `pthread_once` hangs after an exception, on any thread.
+    if release::running() >= (2, 34) {
+        on_goroutine(|| assert_eq!(cpp_once(), 12, "an exception comes through, and the flag is set afterwards"));
+        assert_eq!(cpp_once(), 2);
+    }
 }
 
 #[test]

@@ -162,7 +162,13 @@ fn handle_arg() -> *mut core::ffi::c_void {
 #[test]
 fn fork_on_a_raw_block_kills_the_child() {
     let block = Block::new(Way::Raw);
-    assert!(crashed(block.call(|| in_child(|| {}))));
+    // Where `fork` takes a lock of glibc's (2.44), one by a thread without an id leaves it spoilt in the parent too.
+    let status = in_child(|| {
+        let status = block.call(|| in_child(|| {}));
+        // SAFETY: ends this child.
+        unsafe { libc::_exit(i32::from(!crashed(status))) };
+    });
+    assert_eq!(status, 0);
 }
 
 both! {
@@ -178,12 +184,25 @@ both! {
     }
 }
 
+/// The release of glibc that this process runs with: 2 and 36, say.
+fn release() -> (u32, u32) {
+    // SAFETY: a constant string of glibc's.
+    let text = unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) }.to_str().unwrap();
+    let mut numbers = text.split('.').map(|number| number.parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
 #[test]
-fn raw_blocks_have_no_character_tables() {
+fn raw_blocks_have_no_character_tables_before_2_41() {
     let block = Block::new(Way::Raw);
-    // SAFETY: crashes, in a child.
+    // SAFETY: may crash, in a child.
     let status = in_child(|| unsafe { block.call(|| _ = std::hint::black_box(libc::isalpha(b'q'.into()))) });
-    assert!(crashed(status));
+    if release() < (2, 41) {
+        assert!(crashed(status));
+    } else {
+        // The loader fills them in, as it does other variables.
+        assert_eq!(status, 0);
+    }
 }
 
 /// The address of the resolver's state as seen on a block, and whether it lies in that block's mapping.
