@@ -333,6 +333,7 @@ fn bad_arguments() {
             assert_eq!(code(libc::read(reader.as_raw_fd(), at, 0)), None, "nothing is wanted");
             assert_eq!(code(libc::write(writer.as_raw_fd(), at, 0)), None);
             assert_eq!(code(libc::write(writer.as_raw_fd(), nowhere, 1)), Some(libc::EFAULT));
+            assert_eq!(code(libc::writev(writer.as_raw_fd(), nowhere.cast(), 1)), Some(libc::EFAULT));
             assert_eq!(code(libc::write(writer.as_raw_fd(), at, 1)), None);
             assert_eq!(code(libc::read(reader.as_raw_fd(), nowhere, 1)), Some(libc::EFAULT));
             assert_eq!(code(libc::recv(reader.as_raw_fd(), at, 1, 0)), Some(libc::ENOTSOCK));

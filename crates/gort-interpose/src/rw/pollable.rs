@@ -1,11 +1,11 @@
 //! Reading and writing what is no socket, but has a readiness: pipes, terminals, eventfds, timers.
 //!
 //! A try is made with `RWF_NOWAIT`, which concerns the one call only. What does not know it (FIFOs, terminals, signalfds,
-//! writing to an eventfd) says so once. There `poll` is asked, and the call that follows is declared as blocking, since
-//! somebody else may be first. After `poll` a pipe has room for `PIPE_BUF` bytes, so no more are written at a time.
+//! writing to an eventfd) says so once, and a kernel that does not know it says so of everything. There `poll` is asked, and the
+//! call that follows is declared as blocking, since somebody else may be first. After `poll` a pipe has room for `PIPE_BUF` bytes, so no more are written at a time.
 
 use crate::iov;
-use crate::kind::{is_nonblocking, ready, About, Kind};
+use crate::kind::{ready, status_flags, About, Kind};
 use crate::retry::{error, in_parts, until_done, Step, AGAIN};
 use crate::sys::kernel;
 use gort_rt::ffi::blocking;
@@ -30,6 +30,13 @@ unsafe fn at_once(number: libc::c_long, fd: c_int, buffers: *const iovec, n: usi
     unsafe { kernel(number, [fd as usize, buffers as usize, n, NO_OFFSET, NO_OFFSET, flags]) }
 }
 
+/// Whether the call fails or succeeds without a wait, so that there is nothing to ask `poll`: in non-blocking mode, or because the
+/// file was opened for the other direction only, as this access mode says.
+fn is_decided(fd: c_int, other: c_int) -> bool {
+    let flags = status_flags(fd) as c_int;
+    flags < 0 || flags & libc::O_NONBLOCK != 0 || flags & libc::O_ACCMODE == other
+}
+
 /// `readv`, with the kernel's convention for errors. `plain` is the call as the program made it.
 ///
 /// # Safety
@@ -45,7 +52,7 @@ pub(super) unsafe fn read(about: &mut About, buffers: *const iovec, n: usize, pl
                 result => return Step::Done(result),
             }
         }
-        if is_nonblocking(fd) {
+        if is_decided(fd, libc::O_WRONLY) {
             Step::Done(plain())
         } else if ready(fd, libc::POLLIN) {
             Step::Done(blocking(&plain))
@@ -103,10 +110,14 @@ pub(super) unsafe fn write(
                 }
                 return written(result, &mut done, wanted);
             }
-            readable = true; // the kernel takes the array before it refuses
             about.set_refuses(Interest::Write);
+            // The kernel takes the array before it refuses, but a kernel that does not know the call takes nothing.
+            if result == UNKNOWN && !readable {
+                return Step::Done(blocking(&plain));
+            }
+            readable = true;
         }
-        if is_nonblocking(fd) {
+        if is_decided(fd, libc::O_RDONLY) {
             return Step::Done(if done > 0 { done as isize } else { plain() });
         }
         if !ready(fd, libc::POLLOUT) {
