@@ -4,6 +4,7 @@ pub mod backend;
 pub mod measure;
 pub mod raw;
 pub mod real;
+pub mod refuse;
 pub mod release;
 pub mod subprocess;
 

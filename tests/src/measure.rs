@@ -26,6 +26,26 @@ pub fn kernel_threads() -> usize {
     status("Threads")
 }
 
+/// The kinds of guards that this kernel has, the best first, as values of `GORT_GUARD`.
+pub fn guards() -> &'static [&'static str] {
+    const MADV_GUARD_INSTALL: i32 = 102;
+    const PAGE: usize = 4096;
+    // SAFETY: a page of our own comes and goes.
+    let markers = unsafe {
+        let (rights, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let page = libc::mmap(std::ptr::null_mut(), PAGE, rights, kind, -1, 0);
+        assert_ne!(page, libc::MAP_FAILED);
+        let taken = libc::madvise(page, PAGE, MADV_GUARD_INSTALL) == 0;
+        libc::munmap(page, PAGE);
+        taken
+    };
+    if markers {
+        &["markers", "mprotect"]
+    } else {
+        &["mprotect"]
+    }
+}
+
 /// Looks at `condition` again and again until it holds; false if it does not within `limit`.
 ///
 /// For what gives no notice: memory that goes back to the kernel, threads that end, a goroutine that is about to park.

@@ -2,6 +2,7 @@
 
 use gort::{thread, Config};
 use gort_tests::backend::goroutines_are_threads;
+use gort_tests::measure::guards;
 use gort_tests::subprocess::{role, Rerun};
 use std::io::ErrorKind;
 use std::panic::catch_unwind;
@@ -134,9 +135,7 @@ fn stack_sizes_come_from_the_environment() {
 /// Settings that change how the runtime does things, and nothing that a program sees.
 #[test]
 fn every_way_of_working_works() {
-    for (name, value) in [
-        ("GORT_GUARD", "mprotect"),
-        ("GORT_GUARD", "markers"),
+    let settings = [
         ("GORT_IDENTITY", "donor"),
         ("GORT_IDENTITY", "built"),
         ("GORT_MEMBARRIER", "0"),
@@ -149,7 +148,8 @@ fn every_way_of_working_works() {
         ("RUST_MIN_STACK", "1"),
         ("GORT_PROCS", ""),
         ("GORT_BACKEND", "threads"),
-    ] {
+    ];
+    for (name, value) in guards().iter().map(|&guard| ("GORT_GUARD", guard)).chain(settings) {
         for procs in ["1", "2", "4"] {
             let outcome = Rerun::scenario(SCENARIO, "mini_suite").env("GORT_PROCS", procs).env(name, value).run();
             assert!(outcome.success().stdout.contains("mini suite passed"), "{name}={value}: {outcome:?}");

@@ -1,6 +1,7 @@
 //! What a goroutine can do wrong: panic twice, overflow its stack where it ends, join itself, ask for a stack that cannot be.
 
 use gort::thread::{self, Builder};
+use gort_tests::measure::guards;
 use gort_tests::subprocess::{alone, role, Rerun};
 use std::cell::RefCell;
 use std::sync::mpsc;
@@ -61,7 +62,7 @@ fn an_overflow_where_the_goroutine_ends_is_reported() {
     const NAME: &str = "an_overflow_where_the_goroutine_ends_is_reported";
     let Some(role) = role() else {
         for role in ["in a thread-local destructor", "while it unwinds", "in the drop of its result"] {
-            for guard in ["markers", "mprotect"] {
+            for guard in guards() {
                 let outcome = Rerun::of(NAME, role).env("GORT_GUARD", guard).run();
                 outcome.died_of(libc::SIGABRT).says("goroutine 'deep at last'").says("overflowed its stack of");
                 outcome.says("Builder::stack_size");

@@ -1,6 +1,7 @@
 //! A stack that overflows, and other faults: how the process dies, and what it says.
 
 use gort::thread::{self, Builder};
+use gort_tests::measure::guards;
 use gort_tests::needs_goroutines;
 use gort_tests::subprocess::{role, Rerun};
 
@@ -18,7 +19,7 @@ fn an_overflow_is_reported_with_name_and_size() {
     needs_goroutines!("the report is std's");
     const NAME: &str = "an_overflow_is_reported_with_name_and_size";
     let Some(role) = role() else {
-        for guard in ["markers", "mprotect"] {
+        for guard in guards() {
             for chaos in ["", "1"] {
                 let run = |role| Rerun::of(NAME, role).env("GORT_GUARD", guard).env("GORT_CHAOS", chaos).run();
                 let outcome = run("named");

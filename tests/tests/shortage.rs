@@ -3,7 +3,7 @@
 
 use gort::thread::{self, Builder, JoinHandle};
 use gort_tests::cthreads;
-use gort_tests::measure::{eventually, on_goroutine};
+use gort_tests::measure::{eventually, guards, on_goroutine};
 use gort_tests::needs_goroutines;
 use gort_tests::raw::Pipe;
 use gort_tests::subprocess::{role, Rerun};
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_start_that_failed_can_be_tried_again() {
-    if !alone("a_start_that_failed_can_be_tried_again", "markers") {
+    if !alone("a_start_that_failed_can_be_tried_again", guards()[0]) {
         return;
     }
     let threads = Shortage::prepare();
@@ -50,7 +50,7 @@ fn a_start_that_failed_can_be_tried_again() {
 #[test]
 fn goroutines_go_on_when_threads_can_be_had_again() {
     needs_goroutines!("each needs a thread of its own");
-    if !alone("goroutines_go_on_when_threads_can_be_had_again", "markers") {
+    if !alone("goroutines_go_on_when_threads_can_be_had_again", guards()[0]) {
         return;
     }
     let threads = Shortage::prepare();
@@ -182,7 +182,7 @@ fn the_limit_on_mappings_is_an_error_at_spawn() {
 #[test]
 fn the_limit_on_address_space_is_an_error_at_spawn() {
     needs_goroutines!("std ends the process where a new thread finds no mapping");
-    if alone("the_limit_on_address_space_is_an_error_at_spawn", "markers") {
+    if alone("the_limit_on_address_space_is_an_error_at_spawn", guards()[0]) {
         the_limit_is_an_error_at_spawn(libc::RLIMIT_AS, 0, "ulimit -v");
     }
 }
@@ -190,7 +190,7 @@ fn the_limit_on_address_space_is_an_error_at_spawn() {
 #[test]
 fn the_limit_on_data_is_an_error_at_spawn() {
     // All private memory that may be written counts, used or not.
-    if alone("the_limit_on_data_is_an_error_at_spawn", "markers") {
+    if alone("the_limit_on_data_is_an_error_at_spawn", guards()[0]) {
         the_limit_is_an_error_at_spawn(libc::RLIMIT_DATA, 5, "ulimit -d");
     }
 }
