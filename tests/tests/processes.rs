@@ -14,7 +14,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(40);
@@ -38,6 +38,9 @@ fn fork(child: impl FnOnce() -> c_int) -> pid_t {
 
 /// A child that lives until the other end of what is returned is closed, then ends with `code`.
 fn held(code: c_int) -> (pid_t, UnixStream) {
+    // Of two pairs that were made before either child, each child would have the other one's end, and both would live for ever.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let (near, far) = UnixStream::pair().unwrap();
     let near_number = near.as_raw_fd();
     let pid = fork(move || {
