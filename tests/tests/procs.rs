@@ -3,6 +3,7 @@
 use gort::{set_procs, thread};
 use gort_tests::cthreads::eventually;
 use gort_tests::measure::{address_space_kib, resident_kib};
+use gort_tests::needs_goroutines;
 use gort_tests::subprocess::{role, Rerun};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{mpsc, Arc, Mutex};
@@ -193,6 +194,7 @@ fn who_computes_goes_on_beside_the_others() {
 
 #[test]
 fn what_waits_on_a_p_moves() {
+    needs_goroutines!("more are alive than the system has threads");
     if !alone("what_waits_on_a_p_moves", 3) {
         return;
     }
@@ -262,6 +264,7 @@ fn nothing_is_kept_by_those_that_went() {
 
 #[test]
 fn a_process_that_never_ran_goroutines_may_change_it() {
+    needs_goroutines!("kernel threads are counted");
     if role().is_none() {
         let rerun = Rerun::of("a_process_that_never_ran_goroutines_may_change_it", "child");
         rerun.env("GORT_PROCS", "3").run().success();

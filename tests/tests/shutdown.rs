@@ -352,6 +352,7 @@ fn who_asks_while_it_ends_is_told_and_does_not_wait() {
 
 #[test]
 fn threads_that_would_be_goroutines_are_threads_after_the_end() {
+    needs_goroutines!("threads that others start are no goroutines");
     alone("threads_that_would_be_goroutines_are_threads_after_the_end", || {
         Config::new().threads_as_goroutines(true).start().unwrap();
         let (tell, told) = channel::<()>();
