@@ -127,6 +127,7 @@ skipped=(
     a_tree_takes_stacks_for_its_depth_only
     no_memory_is_lost_over_many_lives
     a_burst_gives_its_memory_back
+    twelve_thousand_threads_in_turn_leave_nothing
     # Thousands of goroutines that begin within two seconds; a limit in nanoseconds.
     sleepers_wake_in_order_of_their_deadlines
     a_callback_costs_no_more_than_elsewhere
