@@ -17,6 +17,7 @@
 //! a goroutine starts, when a thread gets an M and when it leaves it. Compilers may therefore keep the word's address,
 //! and its value, over any call.
 
+use crate::atomic::thread_local;
 use crate::sched::g::G;
 use core::cell::Cell;
 

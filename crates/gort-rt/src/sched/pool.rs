@@ -3,14 +3,15 @@
 //! What is too much for a P's list goes to the depot, under a lock, half a list at a time. Once a second sysmon looks at the
 //! depot's low-water mark: what nobody needed during that second is surplus, and half of it is given back.
 
+use crate::atomic::bound;
 use crate::sync::rawmutex::RawMutex;
 use core::cell::Cell;
 use core::ptr;
 
 /// Things that a P keeps before it gives half of them to the depot.
-pub(crate) const PER_P: usize = 64;
+pub(crate) const PER_P: usize = bound(64, 2);
 /// What a depot keeps however little it is used.
-const DEPOT_KEEPS: usize = 256;
+const DEPOT_KEEPS: usize = bound(256, 0);
 /// The most that is given back at a time.
 const AT_A_TIME: usize = 4096;
 

@@ -29,7 +29,7 @@
 //! A goroutine that lost its P is *detached*: it goes on as a plain kernel thread until its next scheduling point, where
 //! it queues for a P. This is what gort has in place of preemption: nothing is interrupted, no system call is cut short.
 
-use crate::atomic::{compiler_fence, fence, AtomicBool, AtomicU32, OnceLock, Ordering};
+use crate::atomic::{fence, paid_fence, AtomicBool, AtomicU32, OnceLock, Ordering};
 use crate::os;
 use crate::sched::g::G;
 use crate::sched::m::M;
@@ -70,7 +70,7 @@ pub(crate) fn init() {
 #[inline(always)]
 pub(crate) fn light_fence() {
     if others_pay() {
-        compiler_fence(Ordering::SeqCst);
+        paid_fence();
     } else {
         fence(Ordering::SeqCst);
     }

@@ -17,8 +17,7 @@
 //! atomically, and every way out of CONTENDED is an unlock that wakes.
 
 use crate::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use crate::atomic::{bound, spin_loop, AtomicU32};
-use core::cell::UnsafeCell;
+use crate::atomic::{bound, spin_loop, AtomicU32, UnsafeCell};
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 
