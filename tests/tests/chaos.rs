@@ -1,5 +1,5 @@
 //! `GORT_CHAOS`: everything that it promises happens, programs do not see it but by failures that they asked for, and a process
-//! that dies of it names its seed. See the head of `gort-rt/src/chaos.rs`.
+//! that dies of it names its seed. See the head of `gort-rt/src/chaos/mod.rs`.
 
 use gort::testing::chaos_counts;
 use gort::thread::{self, Builder};

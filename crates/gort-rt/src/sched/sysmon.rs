@@ -227,7 +227,7 @@ fn deep_sleep(s: &Sched) {
 }
 
 /// One look. True: something had to be done.
-fn look(s: &'static Sched, now: u64) -> bool {
+pub(crate) fn look(s: &'static Sched, now: u64) -> bool {
     let mut events = false;
     late::release(s);
     let next_timer = time::next_of_all();

@@ -1,0 +1,3 @@
+//! Nobody forks.
+
+pub(crate) fn init() {}
