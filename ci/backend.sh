@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-GORT_BACKEND=threads cargo test --locked -p gort-rt -p gort-tests -- "$@"
+GORT_BACKEND=threads cargo test --locked --no-fail-fast -p gort-rt -p gort-tests -- "$@"
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 RUSTFLAGS="-Ctarget-feature=+crt-static" \

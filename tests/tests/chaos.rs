@@ -5,6 +5,7 @@ use gort::testing::chaos_counts;
 use gort::thread::{self, Builder};
 use gort_tests::locks::{CBarrier, CSem};
 use gort_tests::measure::on_goroutine;
+use gort_tests::needs_goroutines;
 use gort_tests::raw::block_for;
 use gort_tests::subprocess::{role, Rerun};
 use std::collections::BTreeMap;
@@ -106,6 +107,7 @@ fn raw(fd: &impl std::os::fd::AsRawFd) -> i32 {
 
 #[test]
 fn everything_happens_and_nobody_sees_it() {
+    needs_goroutines!("chaos is the scheduler\'s");
     if !with_chaos("everything_happens_and_nobody_sees_it", &["1", "2", "18446744073709551615"]) {
         return;
     }
@@ -122,6 +124,7 @@ fn everything_happens_and_nobody_sees_it() {
 /// Failures come out of `spawn`, with a reason, and what was not spawned is dropped; all else goes on by another way.
 #[test]
 fn faults_happen_and_are_errors_or_fallbacks() {
+    needs_goroutines!("chaos is the scheduler\'s");
     if !with_chaos("faults_happen_and_are_errors_or_fallbacks", &["1,faults", "2,faults"]) {
         return;
     }
@@ -169,6 +172,7 @@ fn faults_happen_and_are_errors_or_fallbacks() {
 /// A goroutine that computes loses its P although nobody waits for it, again and again, and does not notice.
 #[test]
 fn a_p_is_taken_for_no_reason() {
+    needs_goroutines!("chaos is the scheduler\'s");
     if !with_chaos("a_p_is_taken_for_no_reason", &["1"]) {
         return;
     }
@@ -187,6 +191,7 @@ fn a_p_is_taken_for_no_reason() {
 /// A wait in the futex table ends although the word has not changed and nobody woke.
 #[test]
 fn a_futex_wait_ends_for_no_reason() {
+    needs_goroutines!("chaos is the scheduler\'s");
     if !with_chaos("a_futex_wait_ends_for_no_reason", &["1"]) {
         return;
     }
@@ -198,6 +203,7 @@ fn a_futex_wait_ends_for_no_reason() {
 
 #[test]
 fn a_report_names_the_seed() {
+    needs_goroutines!("chaos is the scheduler\'s");
     for (chaos, text) in [("5", "[GORT_CHAOS=5]"), ("0", "[GORT_CHAOS=0]"), ("6,faults", "[GORT_CHAOS=6,faults]")] {
         let child = Rerun::scenario(SCENARIO, "dead_lock").env("GORT_PROCS", "2").env("GORT_CHAOS", chaos);
         let outcome = child.run();
