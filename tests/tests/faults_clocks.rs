@@ -7,6 +7,7 @@
 use gort::thread;
 use gort_tests::cthreads;
 use gort_tests::locks::{CCond, CMutex, CSem};
+use gort_tests::needs_goroutines;
 use gort_tests::raw::system_call;
 use gort_tests::subprocess::{role, Rerun};
 use libc::{c_int, clockid_t, timespec, ETIMEDOUT};
@@ -91,6 +92,7 @@ const MOMENTS: usize = 5;
 
 #[test]
 fn waits_take_their_time_whatever_the_clock_says() {
+    needs_goroutines!("threads wait by the kernel's own clock");
     const NAME: &str = "waits_take_their_time_whatever_the_clock_says";
     if role().is_none() {
         for procs in [1, 2] {
@@ -125,6 +127,7 @@ fn waits_take_their_time_whatever_the_clock_says() {
 
 #[test]
 fn a_moment_that_a_jump_has_passed_is_past() {
+    needs_goroutines!("threads wait by the kernel's own clock");
     const NAME: &str = "a_moment_that_a_jump_has_passed_is_past";
     if role().is_none() {
         Rerun::of(NAME, "child").run().success();

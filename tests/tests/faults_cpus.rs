@@ -2,6 +2,7 @@
 
 use gort::thread;
 use gort_tests::cthreads::eventually;
+use gort_tests::needs_goroutines;
 use gort_tests::storms;
 use gort_tests::subprocess::{role, Rerun};
 use std::fs;
@@ -157,6 +158,7 @@ fn the_default_is_no_more_than_the_quota() {
 
 #[test]
 fn a_lower_quota_under_load() {
+    needs_goroutines!("threads that compute use the whole quota up");
     in_a_group("a_lower_quota_under_load", 400, |group| {
         storms::begin("timers");
         storms::begin("spawns");

@@ -2,6 +2,7 @@
 
 use gort::thread::{self, Builder};
 use gort_tests::measure::guards;
+use gort_tests::needs_goroutines;
 use gort_tests::subprocess::{alone, role, Rerun};
 use std::cell::RefCell;
 use std::sync::mpsc;
@@ -59,6 +60,7 @@ fn a_second_panic_while_the_first_unwinds_aborts_as_with_std() {
 
 #[test]
 fn an_overflow_where_the_goroutine_ends_is_reported() {
+    needs_goroutines!("the report is std's");
     const NAME: &str = "an_overflow_where_the_goroutine_ends_is_reported";
     let Some(role) = role() else {
         for role in ["in a thread-local destructor", "while it unwinds", "in the drop of its result"] {
@@ -117,6 +119,7 @@ fn a_goroutine_that_joins_itself_panics_as_a_thread_does() {
 
 #[test]
 fn stacks_of_no_size_and_of_any_size() {
+    needs_goroutines!("the system says what is too large");
     alone("stacks_of_no_size_and_of_any_size", || {
         // Small ones are rounded up to what a panic with a text, and its backtrace, needs.
         for size in [0, 1, 100, 4096, 16 << 10] {

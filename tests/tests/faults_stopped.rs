@@ -2,6 +2,7 @@
 //! hangs or is cut short, and nothing is taken for a dead-lock.
 
 use gort::{ffi, thread};
+use gort_tests::needs_goroutines;
 use gort_tests::raw::Pipe;
 use gort_tests::storms;
 use gort_tests::subprocess::{role, Rerun};
@@ -61,6 +62,7 @@ fn wait(i: usize, time: Duration) -> bool {
 
 #[test]
 fn what_is_overdue_happens_once() {
+    needs_goroutines!("sleeps are the kernel's");
     const NAME: &str = "what_is_overdue_happens_once";
     if role().is_none() {
         for procs in [1, 2] {

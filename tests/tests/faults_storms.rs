@@ -3,6 +3,7 @@
 
 use gort::{ffi, thread};
 use gort_tests::cthreads::{at_exit, eventually, CThread};
+use gort_tests::needs_goroutines;
 use gort_tests::storms;
 use gort_tests::subprocess::{role, Outcome, Rerun};
 use std::ffi::CStr;
@@ -139,6 +140,7 @@ fn exec() -> i32 {
 
 #[test]
 fn fork_in_a_storm() {
+    needs_goroutines!("a fork may find a lock of std's held that threads take as they begin");
     let Some(who) = in_storms("fork_in_a_storm", |outcome| _ = outcome.success()) else { return };
     let forks = Arc::new(AtomicUsize::new(0));
     for _ in 0..10 {
