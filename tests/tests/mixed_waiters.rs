@@ -3,6 +3,7 @@
 use gort::thread;
 use gort_tests::kinds::on_goroutines_and_threads;
 use gort_tests::measure::{eventually, everywhere, kernel_threads};
+use gort_tests::needs_goroutines;
 use gort_tests::raw::{futex_wait, futex_wake};
 use gort_tests::subprocess::{alone, without_chaos};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
@@ -125,6 +126,7 @@ fn the_futex_call_says_what_happened() {
 /// As libstdc++ waits while another thread makes a static variable of a function: without saying that the word is private.
 #[test]
 fn a_static_word_needs_no_flag() {
+    needs_goroutines!("kernel threads are counted");
     const N: usize = 100;
     static WORD: AtomicU32 = AtomicU32::new(0);
     static ARRIVED: AtomicUsize = AtomicUsize::new(0);

@@ -238,6 +238,7 @@ fn what_waits_on_a_p_moves() {
 
 #[test]
 fn nothing_is_kept_by_those_that_went() {
+    needs_goroutines!("libc keeps stacks and heaps of threads");
     if !alone("nothing_is_kept_by_those_that_went", 1) {
         return;
     }

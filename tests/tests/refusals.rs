@@ -3,6 +3,7 @@
 
 use gort::thread::{self, Builder};
 use gort_tests::measure::{eventually, on_goroutine};
+use gort_tests::needs_goroutines;
 use gort_tests::refuse::{refuse, Call};
 use gort_tests::subprocess::{role, Outcome, Rerun};
 use std::io::{ErrorKind, Read, Write};
@@ -92,6 +93,7 @@ fn limited(option: &str, kib: usize) -> [String; 3] {
 
 #[test]
 fn address_space_may_be_scarce_from_the_start() {
+    needs_goroutines!("each needs a thread of its own");
     // Writable memory (`-d`) is limited as where the kernel does not overcommit: what is reserved counts. Of address space (`-v`)
     // malloc takes 64 MiB for each of its arenas, of which there are eight for each processor.
     for (option, enough) in [("v", 4096), ("d", 1024)] {

@@ -146,6 +146,7 @@ fn tree(width: usize, depth: usize) -> usize {
 
 #[test]
 fn a_tree_takes_stacks_for_its_depth_only() {
+    needs_goroutines!("stacks are counted");
     if !alone_on_one_p("a_tree_takes_stacks_for_its_depth_only", "") {
         return;
     }

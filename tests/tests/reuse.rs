@@ -180,6 +180,7 @@ fn everything_is_dropped_exactly_once() {
 
 #[test]
 fn no_memory_is_lost_over_many_lives() {
+    needs_goroutines!("libc keeps stacks and heaps of threads");
     const NAME: &str = "no_memory_is_lost_over_many_lives";
     if role().is_none() {
         for procs in ["1", "2"] {

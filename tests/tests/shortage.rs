@@ -83,6 +83,7 @@ fn goroutines_go_on_when_threads_can_be_had_again() {
 
 #[test]
 fn goroutines_that_no_thread_can_be_had_for_are_told_of_once() {
+    needs_goroutines!("each needs a thread of its own");
     const NAME: &str = "goroutines_that_no_thread_can_be_had_for_are_told_of_once";
     if role().is_none() {
         for procs in [1, 2] {
@@ -189,6 +190,7 @@ fn the_limit_on_address_space_is_an_error_at_spawn() {
 
 #[test]
 fn the_limit_on_data_is_an_error_at_spawn() {
+    needs_goroutines!("std ends the process where a new thread finds no mapping");
     // All private memory that may be written counts, used or not.
     if alone("the_limit_on_data_is_an_error_at_spawn", guards()[0]) {
         the_limit_is_an_error_at_spawn(libc::RLIMIT_DATA, 5, "ulimit -d");

@@ -1,5 +1,6 @@
 //! The sizes of things, small enough for every run of the tests; `ci/sizes.sh` runs the same in full.
 
+use gort_tests::needs_goroutines;
 use gort_tests::subprocess::Rerun;
 use std::process::Command;
 
@@ -11,6 +12,7 @@ fn sizes(args: &[&str], procs: u32) {
 
 #[test]
 fn many_alive_each_touched_twice() {
+    needs_goroutines!("there are more than the system has threads, or kernel threads are counted");
     for procs in [1, 2] {
         sizes(&["alive", "30000"], procs);
     }
@@ -18,6 +20,7 @@ fn many_alive_each_touched_twice() {
 
 #[test]
 fn many_asleep_until_moments_of_their_own() {
+    needs_goroutines!("there are more than the system has threads, or kernel threads are counted");
     for procs in [1, 2] {
         sizes(&["sleepers", "10000"], procs);
     }
@@ -25,20 +28,24 @@ fn many_asleep_until_moments_of_their_own() {
 
 #[test]
 fn sixty_five_ps() {
+    needs_goroutines!("there are more than the system has threads, or kernel threads are counted");
     sizes(&["procs"], 65);
 }
 
 #[test]
 fn idle_costs_nothing() {
+    needs_goroutines!("there are more than the system has threads, or kernel threads are counted");
     sizes(&["idle", "nothing"], 2);
 }
 
 #[test]
 fn idle_with_a_timer_costs_nothing() {
+    needs_goroutines!("there are more than the system has threads, or kernel threads are counted");
     sizes(&["idle", "timer"], 2);
 }
 
 #[test]
 fn idle_with_sockets_costs_nothing() {
+    needs_goroutines!("there are more than the system has threads, or kernel threads are counted");
     sizes(&["idle", "netpoller"], 2);
 }
