@@ -144,6 +144,7 @@ impl Drop for Mappings {
 
 #[test]
 fn mappings_may_be_used_up_at_the_start() {
+    needs_goroutines!("each thread takes mappings");
     const NAME: &str = "mappings_may_be_used_up_at_the_start";
     const ENOUGH: usize = 400;
     let Some(role) = role() else {
