@@ -8,7 +8,8 @@
 # One build serves for all. It is made against the oldest, since a program runs with the glibc that it was linked with and with
 # later ones. It names its loader and its libraries by a link, target/glibc/current, which leads to one release after the other.
 #
-#   ci/glibc.sh                    bullseye, trixie and the newest
+#   ci/glibc.sh                    bullseye, trixie and the newest; about five minutes each
+#   ci/glibc.sh bullseye newest    two of them
 #   ci/glibc.sh sid                one release
 #   GORT_GLIBC_FILTER=dlopen ci/glibc.sh trixie   only tests whose name contains this
 set -euo pipefail
@@ -75,16 +76,19 @@ need() {
 echo "--> glibc of $oldest, to link with"
 need "$oldest" libc6-dev linux-libc-dev libcrypt-dev libstdc++-10-dev
 sysroot=$work/$oldest/root
-# Links that begin at the root of a system lead into this machine's own.
-find "$sysroot" -type l -lname '/*' | while read -r link; do ln -sfn "$sysroot$(readlink "$link")" "$link"; done
+# Links that begin at the root of a system lead into this machine's own; those that were mended before do not.
+find "$sysroot" -type l -lname '/*' -not -lname "$sysroot/*" | while read -r link; do ln -sfn "$sysroot$(readlink "$link")" "$link"; done
 ln -sfn "../../../lib/x86_64-linux-gnu/libgcc_s.so.1" "$sysroot/usr/$libraries/libgcc_s.so"
 
-releases=("$@")
-if [ $# = 0 ]; then
-    newest=sid
-    if unpack experimental; then newest=experimental; fi
-    releases=("$oldest" trixie "$newest")
-fi
+if [ $# = 0 ]; then set -- "$oldest" trixie newest; fi
+releases=()
+for release in "$@"; do
+    if [ "$release" = newest ]; then
+        release=sid
+        if unpack experimental; then release=experimental; fi
+    fi
+    releases+=("$release")
+done
 for release in "${releases[@]}"; do need "$release"; done
 
 # What tests compile while they run must do for the oldest too.
