@@ -269,8 +269,9 @@ fn twelve_thousand_threads_in_turn_leave_nothing() {
         let after = inventory();
         assert_eq!(woken.load(Ordering::Relaxed), 12_400 / 2);
         assert_eq!(after[..2], [1, 0], "each gets the same M, and gives it back");
-        // The kernel threads that run goroutines come and go, with stacks that libc keeps; nothing that grows by the thread.
-        let grown = before.iter().zip(&after).zip([0, 0, 4, 20, 0, 2048]).any(|((b, a), most)| *a > b + most);
+        // The kernel threads that run goroutines come and go, at most one a P and some that chaos or a busy machine adds, each
+        // with about eight mappings, which libc keeps. What one thread in a hundred left would be 120 of its kind.
+        let grown = before.iter().zip(&after).zip([0, 0, 8, 100, 0, 2048]).any(|((b, a), most)| *a > b + most);
         assert!(!grown, "{before:?}, then {after:?}");
     });
 }
