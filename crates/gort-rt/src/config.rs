@@ -9,6 +9,7 @@ use crate::stack::{self, Guard};
 use crate::start;
 use std::env;
 use std::ffi::OsString;
+use std::ops::RangeInclusive;
 
 /// The smallest stack that may be asked for, in bytes.
 const SMALLEST_STACK: usize = 16 << 10;
@@ -122,7 +123,7 @@ impl Config {
             None => match from_env("GORT_PROCS") {
                 Some(v) => parse(&v)
                     .ok()
-                    .and_then(|n| check_procs("", n).ok())
+                    .filter(|n| PROCS.contains(n))
                     .ok_or_else(|| Error::variable("GORT_PROCS", &v, &format!("a number from 1 to {MOST_PROCS}")))?,
                 None => os::available_cpus().min(MOST_PROCS),
             },
@@ -177,8 +178,12 @@ impl Config {
     }
 }
 
+/// Numbers of Ps that there may be.
+const PROCS: RangeInclusive<usize> = 1..=MOST_PROCS;
+
+/// Whether there may be `n` Ps; else the error of `what` that was to be so many.
 pub(crate) fn check_procs(what: &str, n: usize) -> Result<usize, Error> {
-    if (1..=MOST_PROCS).contains(&n) {
+    if PROCS.contains(&n) {
         Ok(n)
     } else {
         Err(Error::invalid(format!("{what} is {n}; it must be from 1 to {MOST_PROCS}")))

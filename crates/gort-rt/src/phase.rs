@@ -8,6 +8,7 @@
 //! end. They are told that it is under way. Only who comes from outside, while the runtime starts, waits.
 
 use crate::atomic::{AtomicU32, Ordering};
+use crate::error::Error;
 use crate::oneone::Threads;
 use crate::os::{self, Thread};
 use core::cell::Cell;
@@ -42,6 +43,11 @@ pub(crate) enum Refused {
     There,
     /// Another thread starts or ends it.
     UnderWay,
+}
+
+/// The error of [`Refused::UnderWay`].
+pub(crate) fn under_way() -> Error {
+    Error::busy("another thread starts the runtime, or shuts it down, at this moment".into())
 }
 
 /// A start or an end that is under way. Dropped before it is done, it leaves things as they were.

@@ -110,7 +110,7 @@ pub(crate) fn with(config: Config) -> Result<(), Error> {
             }
             // Not for an end, which may wait for the caller.
             Err(Refused::UnderWay) if gate::is_shut() || is_inside() => {
-                return Err(Error::busy("another thread shuts the runtime down, or starts it, at this moment".into()))
+                return Err(phase::under_way());
             }
             Err(Refused::UnderWay) => phase::wait(),
         }

@@ -23,7 +23,7 @@ use crate::phase::{self, Life, Refused};
 use crate::poll;
 use crate::pthread;
 use crate::sched::global::{sched, Sched};
-use crate::sched::{budget, census, gfree, sysmon, task};
+use crate::sched::{budget, census, gfree, procs, sysmon, task};
 use crate::stack::overflow;
 use crate::start;
 use std::time::Duration;
@@ -34,7 +34,8 @@ use std::time::Duration;
 ///
 /// From the call on nobody comes in from outside: threads cannot spawn, and a callback on a thread that is not in one
 /// fails: `try_callback` is an error, `callback_or` gives its `on_panic` value (with `on_panic = abort` the process ends),
-/// `callback` panics. What is inside goes on as before. When the runtime has been shut down this stays so; it does not start by itself again.
+/// `callback` panics. What is inside goes on as before. When the runtime has been shut down this stays so; it does not start by
+/// itself again.
 ///
 /// No goroutine is cancelled: a stack with values on it cannot just go. Tell them to end, for example by closing their
 /// channels.
@@ -71,7 +72,7 @@ pub fn shutdown(patience: Duration) -> Result<(), Error> {
         Ok(begun) => begun,
         Err(Refused::There) => return Ok(()),
         Err(Refused::UnderWay) => {
-            return Err(Error::busy("another thread starts the runtime, or shuts it down, at this moment".into()))
+            return Err(phase::under_way());
         }
     };
     let goroutines = || match &life {
@@ -115,7 +116,7 @@ fn end_threads(s: &Sched) {
                 thread.join();
             }
             s.idle.lock().put_free(m);
-        } else if s.threads.load(Ordering::SeqCst) == 0 && s.npidle.load(Ordering::SeqCst) as usize == s.ps.in_use() {
+        } else if s.threads.load(Ordering::SeqCst) == 0 && s.all_ps_idle() {
             break;
         } else {
             // Somebody is on the way: to the list of the ended, or with a P back to its list.
@@ -129,16 +130,15 @@ fn end_threads(s: &Sched) {
 
 /// Gives back what is kept for goroutines to come.
 fn give_back(s: &Sched) {
+    // The Ps are ours: they are idle, and no thread is left that could take one.
     s.ps.iter().for_each(|p| {
+        procs::give_back(p);
         p.census.move_to(&s.census);
         p.timers.clear(); // of waits that ended before their time
     });
-    // SAFETY: the Ps are idle, and no thread is left that could take one.
-    unsafe {
-        gfree::give_up(&s.ps);
-        task::give_up(&s.ps);
-    }
-    budget::give_up(&s.ps);
+    gfree::give_up();
+    task::give_up();
+    budget::reckon_again(); // the next stacks may be of another size
     identity::caught_up();
     poll::close();
     // Where somebody has put a handler of his own before ours, ours stays, and passes everything on.

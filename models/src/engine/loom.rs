@@ -16,7 +16,6 @@
 use super::{forget, word, Machine, PerRun};
 use core::cell::{Cell, RefCell};
 use loom::sync::atomic as real;
-use loom::sync::{Mutex, MutexGuard};
 use loom::thread;
 use std::collections::HashMap;
 pub(crate) use std::sync::atomic::Ordering;
@@ -174,38 +173,6 @@ impl<T> Tracked<T> {
     pub(crate) fn read<R>(&self, f: impl FnOnce(&T) -> R) -> R {
         // SAFETY: as above.
         self.0.with(|value| f(unsafe { &*value }))
-    }
-}
-
-/// A lock of the model's own, such as those in the kernel.
-pub(crate) struct Lock<T>(Mutex<T>);
-
-impl<T> Lock<T> {
-    pub(crate) fn new(value: T) -> Lock<T> {
-        Lock(Mutex::new(value))
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        self.0.lock().expect("no model goes on after a panic")
-    }
-}
-
-/// A thread that can be let go on.
-#[derive(Clone)]
-pub(crate) struct Parker(thread::Thread);
-
-impl Parker {
-    pub(crate) fn here() -> Parker {
-        Parker(thread::current())
-    }
-
-    /// Waits for [`Parker::unpark`]; one that came before counts.
-    pub(crate) fn park() {
-        thread::park();
-    }
-
-    pub(crate) fn unpark(&self) {
-        self.0.unpark();
     }
 }
 

@@ -9,11 +9,17 @@ mod shuttle;
 use self::loom as chosen;
 #[cfg(feature = "shuttle")]
 use self::shuttle as chosen;
+#[cfg(feature = "loom")]
+use ::loom as checker;
+#[cfg(feature = "shuttle")]
+use ::shuttle as checker;
 
 pub(crate) use chosen::{
-    explore, fence, me, membarrier, paid_fence, spawn, yield_now, Lock, Ordering, Parker, Thread, Tracked, Word,
+    explore, fence, me, membarrier, paid_fence, spawn, yield_now, Ordering, Thread, Tracked, Word,
 };
 
+use checker::sync::{Mutex, MutexGuard};
+use checker::thread;
 use core::cell::{Cell, RefCell, UnsafeCell};
 use core::mem::ManuallyDrop;
 
@@ -70,6 +76,38 @@ pub(crate) fn keep<T: 'static>(value: T) -> &'static T {
     KEPT.with(|all| all.borrow_mut().push(kept));
     // SAFETY: the box is freed when the next execution begins, and models hand nothing on from one to the next.
     unsafe { &*at }
+}
+
+/// A lock of the model's own, such as those in the kernel.
+pub(crate) struct Lock<T>(Mutex<T>);
+
+impl<T> Lock<T> {
+    pub(crate) fn new(value: T) -> Lock<T> {
+        Lock(Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().expect("no model goes on after a panic")
+    }
+}
+
+/// A thread that can be let go on.
+#[derive(Clone)]
+pub(crate) struct Parker(thread::Thread);
+
+impl Parker {
+    pub(crate) fn here() -> Parker {
+        Parker(thread::current())
+    }
+
+    /// Waits for [`Parker::unpark`]; one that came before counts.
+    pub(crate) fn park() {
+        thread::park();
+    }
+
+    pub(crate) fn unpark(&self) {
+        self.0.unpark();
+    }
 }
 
 /// A value that each execution makes anew when it first asks for it; so it may lie in a static.

@@ -6,7 +6,6 @@ use super::{forget, Machine};
 use core::cell::{RefCell, UnsafeCell};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::sync::atomic::AtomicU64;
-use shuttle::sync::{Mutex, MutexGuard};
 use shuttle::{thread, Config, FailurePersistence, MaxSteps, Runner};
 use std::collections::HashMap;
 pub(crate) use std::sync::atomic::Ordering;
@@ -85,38 +84,6 @@ impl<T> Tracked<T> {
     pub(crate) fn read<R>(&self, f: impl FnOnce(&T) -> R) -> R {
         // SAFETY: as above.
         f(unsafe { &*self.0.get() })
-    }
-}
-
-/// A lock of the model's own, such as those in the kernel.
-pub(crate) struct Lock<T>(Mutex<T>);
-
-impl<T> Lock<T> {
-    pub(crate) fn new(value: T) -> Lock<T> {
-        Lock(Mutex::new(value))
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        self.0.lock().expect("no model goes on after a panic")
-    }
-}
-
-/// A thread that can be let go on.
-#[derive(Clone)]
-pub(crate) struct Parker(thread::Thread);
-
-impl Parker {
-    pub(crate) fn here() -> Parker {
-        Parker(thread::current())
-    }
-
-    /// Waits for [`Parker::unpark`]; one that came before counts.
-    pub(crate) fn park() {
-        thread::park();
-    }
-
-    pub(crate) fn unpark(&self) {
-        self.0.unpark();
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) fn give_back(p: &P) {
     COMMITTED.fetch_sub(p.credit.replace(0), Ordering::Relaxed);
 }
 
-/// What can be promised has become less: the arena is asked anew.
+/// What can be promised has become less, or is of another size from now on: the arena is asked anew.
 pub(crate) fn reckon_again() {
     CAPACITY.store(0, Ordering::Relaxed);
 }
@@ -70,11 +70,4 @@ fn take(n: usize, stack_size: usize) -> Result<(), Error> {
             Err(e.into())
         }
     }
-}
-
-/// At the end of the runtime: there is no goroutine, and the next stacks may be of another size.
-pub(crate) fn give_up(ps: &[P]) {
-    ps.iter().for_each(|p| p.credit.set(0));
-    COMMITTED.store(0, Ordering::Relaxed);
-    CAPACITY.store(0, Ordering::Relaxed);
 }

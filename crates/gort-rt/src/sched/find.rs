@@ -172,7 +172,7 @@ fn search(m: &M, p: &P) -> Option<*const Task> {
         s.nmspinning.fetch_add(1, Ordering::SeqCst);
     }
     const ROUNDS: usize = 4;
-    let all = &s.ps;
+    let all: &[P] = &s.ps;
     for round in 0..ROUNDS {
         let last = round == ROUNDS - 1;
         let start = m.random() as usize;

@@ -114,24 +114,15 @@ pub(crate) fn go_cold(g: *const G) -> bool {
     }
 }
 
-/// Everything that is kept for reuse goes, or, where it cannot, since its block is a donor's, to where bodies of any size are.
-/// For the end of the runtime: no thread of its own is left, and the lists of all Ps are the caller's.
-///
-/// # Safety
-/// That is so.
-pub(crate) unsafe fn give_up(ps: &[P]) {
-    let give_up = |g| {
+/// At the end of the runtime, when Ps keep none: all bodies go cold, or, where they cannot, since their blocks are donors', to
+/// where bodies of any size are.
+pub(crate) fn give_up() {
+    core::iter::from_fn(|| DEPOT.get_shared()).for_each(|g| {
         if !go_cold(g) {
             // SAFETY: it was taken from a list, so it is dead and ours.
             unsafe { odd::put(g) };
         }
-    };
-    for p in ps {
-        // SAFETY: the caller's promise.
-        let free = unsafe { &mut *p.free.get() };
-        core::iter::from_fn(|| free.pop()).for_each(give_up);
-    }
-    core::iter::from_fn(|| DEPOT.get_shared()).for_each(give_up);
+    });
     odd::give_up();
 }
 

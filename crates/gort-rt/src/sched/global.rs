@@ -249,6 +249,11 @@ impl Sched {
         self.stack_size.load(Ordering::Relaxed)
     }
 
+    /// Whether nobody holds a P.
+    pub(crate) fn all_ps_idle(&self) -> bool {
+        self.npidle.load(Ordering::SeqCst) as usize == self.ps.in_use()
+    }
+
     /// Appends a batch to the global queue.
     pub(crate) fn put_global(&self, batch: Batch) {
         self.queue.put(batch);

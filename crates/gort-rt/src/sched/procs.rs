@@ -38,7 +38,7 @@ use crate::sched::gfree;
 use crate::sched::global::{Batch, Sched};
 use crate::sched::p::P;
 use crate::sched::pool;
-use crate::sched::revoke::revoke;
+use crate::sched::revoke;
 use crate::sched::task;
 use crate::sched::wake;
 use crate::stack;
@@ -177,13 +177,18 @@ pub(crate) fn retire(s: &'static Sched) -> bool {
     for p in s.ps.iter() {
         // SAFETY: Ms are never freed.
         let held = unsafe { p.m.load(Ordering::Acquire).as_ref() };
-        if s.ps.too_many() && held.is_some_and(|m| revoke(p, m)) {
-            p.m.store(ptr::null_mut(), Ordering::Release);
-            p.preempt.store(false, Ordering::Relaxed);
+        if s.ps.too_many() && held.is_some_and(|m| revoke::take(p, m)) {
             retire_one(s, p);
         }
     }
     true
+}
+
+/// Gives what `p`, which is the caller's, keeps for goroutines to come to where all find it.
+pub(crate) fn give_back(p: &P) {
+    gfree::give_back(p);
+    task::give_back(p);
+    budget::give_back(p);
 }
 
 /// Empties `p`, which is the caller's, and retires it, if there is one too many.
@@ -191,9 +196,7 @@ fn retire_one(s: &'static Sched, p: &'static P) {
     let mut waiting = Batch::new();
     p.take_all(|task| waiting.push(task));
     s.put_global(waiting);
-    gfree::give_back(p);
-    task::give_back(p);
-    budget::give_back(p);
+    give_back(p);
     let mut idle = s.idle.lock();
     if s.ps.too_many() {
         idle.put_retired(p);

@@ -131,6 +131,16 @@ pub(crate) fn leave(m: &M) {
     m.in_runtime.store(0, Ordering::Release);
 }
 
+/// sysmon: takes `p` from `m`, by [`revoke`], and leaves it as one that nobody holds. True: the caller has it now.
+pub(crate) fn take(p: &P, m: &M) -> bool {
+    let taken = revoke(p, m);
+    if taken {
+        p.m.store(ptr::null_mut(), Ordering::Release);
+        p.preempt.store(false, Ordering::Relaxed);
+    }
+    taken
+}
+
 /// sysmon: takes `p` from `m` if `m` still has it and is outside the runtime. True: the caller holds `p` now.
 pub(crate) fn revoke(p: &P, m: &M) -> bool {
     let word = &m.revoke.0;

@@ -21,7 +21,7 @@ use crate::sched::global::{sched, Sched};
 use crate::sched::m::M;
 use crate::sched::p::P;
 use crate::sched::procs;
-use crate::sched::revoke::revoke;
+use crate::sched::revoke;
 use crate::sched::task;
 use crate::sched::wake;
 use crate::time;
@@ -194,13 +194,12 @@ impl StandIn {
 /// Whether every P is idle and, unless no thread could be had for one, without work, and none is too many, and chaos keeps no
 /// goroutine back.
 fn all_idle(s: &Sched) -> bool {
-    let idle = s.npidle.load(Ordering::SeqCst) as usize == s.ps.in_use() && !s.ps.too_many();
-    idle && !s.ps.iter().any(P::has_work) && !late::any()
+    s.all_ps_idle() && !s.ps.too_many() && !s.ps.iter().any(P::has_work) && !late::any()
 }
 
 /// Whether goroutines could run and nobody runs any.
 fn all_idle_but_for_want_of_threads(s: &Sched) -> bool {
-    s.npidle.load(Ordering::SeqCst) as usize == s.ps.in_use() && (s.has_global() || s.ps.iter().any(P::has_work))
+    s.all_ps_idle() && (s.has_global() || s.ps.iter().any(P::has_work))
 }
 
 /// Sleeps until somebody takes an idle P or pokes. Wakes once a second at first, to give memory back, then not at all.
@@ -323,11 +322,9 @@ fn watch(s: &'static Sched, p: &'static P, m: &'static M, now: u64, waiting: boo
 
 /// Takes `p` from `m`, if that is outside the runtime, for another M. True: so it was.
 fn take(p: &'static P, m: &M, now: u64) -> bool {
-    if !revoke(p, m) {
+    if !revoke::take(p, m) {
         return false;
     }
-    p.m.store(ptr::null_mut(), Ordering::Release);
-    p.preempt.store(false, Ordering::Relaxed);
     p.seen.switch_at.store(now, Ordering::Relaxed);
     wake::start_m(p, false);
     true

@@ -127,21 +127,19 @@ pub(crate) fn block(p: Option<&P>) -> *mut Task {
     block.cast()
 }
 
-/// At the end of the runtime: frees all blocks.
+/// At the end of the runtime, when Ps keep none: frees all blocks.
+pub(crate) fn give_up() {
+    // SAFETY: it comes from there.
+    core::iter::from_fn(|| BLOCKS.get_shared()).for_each(|block| unsafe { free(block) });
+}
+
+/// Frees a block.
 ///
 /// # Safety
-/// The lists of all Ps are the caller's.
-pub(crate) unsafe fn give_up(ps: &[P]) {
-    let free = |block: *const Task| {
-        // SAFETY: as in `trim`.
-        unsafe { System.dealloc(block.cast_mut().cast(), BLOCK_LAYOUT) };
-    };
-    for p in ps {
-        // SAFETY: the caller's promise.
-        let blocks = unsafe { &mut *p.blocks.get() };
-        core::iter::from_fn(|| blocks.pop()).for_each(free);
-    }
-    core::iter::from_fn(|| BLOCKS.get_shared()).for_each(free);
+/// It was taken from a list of blocks, so [`block`] made it and nobody uses it.
+unsafe fn free(block: *const Task) {
+    // SAFETY: the caller's promise; all blocks have this layout.
+    unsafe { System.dealloc(block.cast_mut().cast(), BLOCK_LAYOUT) };
 }
 
 /// The holder of `p` puts the blocks that it keeps where all find them.
@@ -154,8 +152,8 @@ pub(crate) fn give_back(p: &P) {
 pub(crate) fn trim() {
     let mut surplus = BLOCKS.surplus();
     while let Some(block) = surplus.pop() {
-        // SAFETY: `block` made it with this layout, and nobody uses it.
-        unsafe { System.dealloc(block.cast_mut().cast(), BLOCK_LAYOUT) };
+        // SAFETY: it comes from there.
+        unsafe { free(block) };
     }
 }
 

@@ -130,30 +130,12 @@ fn hand_over(m: &'static M, p: &'static P, spinning: bool) {
 /// With `spinning` the caller has counted the M in `nmspinning`. May wait; not for signal handlers.
 pub(crate) fn start_m(p: &'static P, spinning: bool) -> bool {
     let s = sched();
-    let (m, asleep) = {
-        let mut idle = s.idle.lock();
-        match idle.take_m() {
-            Some(m) => (m, true),
-            None => {
-                let free = idle.take_free();
-                let ended = if free.is_none() { idle.take_ended() } else { None };
-                drop(idle);
-                let reused = free.or_else(|| {
-                    let m = ended?;
-                    if !m.try_join() {
-                        s.idle.lock().put_ended(m);
-                        return None;
-                    }
-                    Some(m)
-                });
-                (reused.unwrap_or_else(|| new_m(s, false)), false)
-            }
-        }
-    };
-    if asleep {
+    let asleep = s.idle.lock().take_m();
+    if let Some(m) = asleep {
         hand_over(m, p, spinning);
         return true;
     }
+    let m = without_thread(s);
     m.spinning.set(spinning);
     m.next_p.store(ptr::from_ref(p).cast_mut(), Ordering::Release);
     if run::start_thread(s, m) {
@@ -170,6 +152,23 @@ pub(crate) fn start_m(p: &'static P, spinning: bool) -> bool {
         s.nmspinning.fetch_sub(1, Ordering::SeqCst);
     }
     false
+}
+
+/// An M that has no thread: one that had, or a new one.
+fn without_thread(s: &Sched) -> &'static M {
+    let ended = {
+        let mut idle = s.idle.lock();
+        if let Some(m) = idle.take_free() {
+            return m;
+        }
+        idle.take_ended()
+    };
+    match ended {
+        Some(m) if m.try_join() => return m,
+        Some(m) => s.idle.lock().put_ended(m),
+        None => {}
+    }
+    new_m(s, false)
 }
 
 /// A new M record.
