@@ -194,19 +194,48 @@ fn errors_are_those_of_posix() {
         let me = std::thread::spawn(|| join(number())).join().unwrap();
         assert_eq!(me, Err(libc::EDEADLK));
 
-        // A second one.
+        // A second one: whoever of the two comes later is told so at once, the other waits.
         let word = leak();
         let thread = waiting(word);
-        let first = std::thread::spawn(move || join(thread));
-        let taken = || {
-            // SAFETY: as above; null asks for no value.
-            let code = unsafe { pthread_tryjoin_np(thread, ptr::null_mut()) };
-            assert!(code == libc::EBUSY || code == libc::EINVAL);
-            code == libc::EINVAL
-        };
-        assert!(eventually(Duration::from_secs(30), taken));
+        let (to, from) = mpsc::channel();
+        let joining = [to.clone(), to].map(|to| std::thread::spawn(move || to.send(join(thread)).unwrap()));
+        assert_eq!(from.recv().unwrap(), Err(libc::EINVAL));
         word.store(1, SeqCst);
-        assert!(first.join().unwrap().is_ok());
+        assert_eq!(from.recv().unwrap(), Ok(ptr::from_ref(word) as usize));
+        joining.into_iter().for_each(|one| one.join().unwrap());
+    });
+}
+
+/// Asking whether a thread has ended is not joining it: nobody who joins it meanwhile is refused.
+#[test]
+fn a_look_at_a_thread_takes_nothing_from_who_joins_it() {
+    on_goroutines("a_look_at_a_thread_takes_nothing_from_who_joins_it", || {
+        for _ in 0..50 {
+            let word = leak();
+            let thread = waiting(word);
+            let looks: &AtomicU32 = leak();
+            let looking = std::thread::spawn(move || {
+                // SAFETY: null asks for no value, and the thread is joined when this one has ended.
+                while word.load(SeqCst) == 0 {
+                    assert_eq!(unsafe { pthread_tryjoin_np(thread, ptr::null_mut()) }, libc::EBUSY);
+                    looks.fetch_add(1, SeqCst);
+                    std::thread::yield_now();
+                }
+            });
+            let begun: &AtomicU32 = leak();
+            let joining = std::thread::spawn(move || {
+                begun.store(1, SeqCst);
+                join(thread)
+            });
+            // Both are at it, for some turns.
+            while begun.load(SeqCst) == 0 || looks.load(SeqCst) < 20 {
+                std::thread::yield_now();
+            }
+            word.store(2, SeqCst);
+            looking.join().unwrap();
+            word.store(1, SeqCst);
+            assert_eq!(joining.join().unwrap(), Ok(ptr::from_ref(word) as usize));
+        }
     });
 }
 

@@ -96,6 +96,9 @@ impl Numbered {
         if self.is_self() && !record.is_detached() {
             return Err(libc::EDEADLK);
         }
+        if until == Until::Now && !record.has_ended() {
+            return Err(libc::EBUSY); // without a claim, which would refuse somebody who joins meanwhile
+        }
         let deadline = match until {
             Until::Now => Some(0),
             Until::Deadline(when) => Some(when),
@@ -104,7 +107,6 @@ impl Numbered {
         record.begin_join().and_then(|()| record.await_end(deadline)).map_err(|refusal| match refusal {
             Refusal::Nobody => libc::ESRCH,
             Refusal::Taken => libc::EINVAL,
-            Refusal::Late if until == Until::Now => libc::EBUSY,
             Refusal::Late => libc::ETIMEDOUT,
         })?;
         let value = record.result();

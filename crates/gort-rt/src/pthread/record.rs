@@ -119,6 +119,11 @@ impl Record {
         }
     }
 
+    /// Whether the goroutine has come to its end.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire) == ENDED
+    }
+
     /// Claims the right to join.
     pub(super) fn begin_join(&self) -> Result<(), Refusal> {
         match self.state.compare_exchange(JOINABLE, JOINING, Ordering::Acquire, Ordering::Relaxed) {
