@@ -25,9 +25,10 @@ const MOST_IDLE: usize = 3;
 /// This one, the one that looks for hangs, and sysmon.
 const OTHER_THREADS: usize = 3;
 /// Mappings more than before: chunks of stacks, of which more are made when many are alive at once, and arenas of malloc.
-/// Where chaos refuses address space a chunk holds some dozens of stacks only, and takes two mappings.
 const MAPPINGS: usize = 60;
-const MAPPINGS_WITH_FAULTS: usize = 2000;
+/// The same where chaos refuses address space, so that a chunk holds some dozens of stacks only and takes two mappings, or
+/// where each stack takes two, since its guard is one: there are as many as were ever alive at once.
+const MAPPINGS_OF_EACH: usize = 2000;
 /// Memory more than before, in KiB: what malloc keeps in pieces differs from time to time.
 const MEMORY: usize = 24 << 10;
 
@@ -55,7 +56,8 @@ impl Held {
         };
         assert!(eventually(PATIENCE, quiet), "not at rest: {:?}", gort::stats());
         let faults = std::env::var("GORT_CHAOS").is_ok_and(|v| v.ends_with(",faults"));
-        let mappings = if faults { MAPPINGS_WITH_FAULTS } else { MAPPINGS };
+        let guards = std::env::var("GORT_GUARD").is_ok_and(|v| v == "mprotect");
+        let mappings = if faults || guards { MAPPINGS_OF_EACH } else { MAPPINGS };
         let mut now = Held::now();
         let settled = eventually(PATIENCE, || {
             RESTS.fetch_add(1, SeqCst);
