@@ -4,7 +4,7 @@ use gort::thread;
 use gort_tests::subprocess::{role, Rerun};
 use std::ffi::CStr;
 use std::panic::catch_unwind;
-use std::sync::{mpsc, Condvar, Mutex};
+use std::sync::{mpsc, Barrier, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 /// Forks, runs `child` in the child, and returns its exit code.
@@ -64,6 +64,41 @@ fn exec() -> i32 {
     // SAFETY: C strings and an array that ends in null.
     unsafe { libc::execv(sh.as_ptr(), args.as_ptr()) };
     96
+}
+
+/// libc forgets the threads that the child has not: it gives the child's new threads their stacks, or frees them when it keeps too
+/// many. The one that ran the goroutine is among them, though the child goes on in its place.
+fn stacks_of_lost_threads_may_go() -> i32 {
+    for megabytes in [1, 64, 1] {
+        let deep = std::thread::Builder::new().stack_size(megabytes << 20);
+        deep.spawn(|| std::thread::sleep(Duration::from_millis(1))).unwrap().join().unwrap();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    45
+}
+
+#[test]
+fn a_child_of_many_threads_does_without_them() {
+    const NAME: &str = "a_child_of_many_threads_does_without_them";
+    if role().is_none() {
+        for procs in ["1", "2"] {
+            for (name, value) in [("GORT_CHAOS", ""), ("GORT_CHAOS", "3"), ("GORT_IDENTITY", "donor")] {
+                Rerun::of(NAME, "child").env("GORT_PROCS", procs).env(name, value).run().success();
+            }
+        }
+        return;
+    }
+    let over = Barrier::new(21);
+    std::thread::scope(|scope| {
+        // Libc keeps 40 MiB of stacks; these are more.
+        for _ in 0..20 {
+            std::thread::Builder::new().stack_size(4 << 20).spawn_scoped(scope, || over.wait()).unwrap();
+        }
+        for _ in 0..10 {
+            assert_eq!(thread::spawn(|| fork(stacks_of_lost_threads_may_go)).join().unwrap(), 45);
+        }
+        over.wait();
+    });
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! runtime started, or after it was shut down, has lost nothing and may start it.
 
 use crate::gate;
+use crate::identity;
 use crate::phase;
 use crate::tls::{self, SLOT_PARK};
 use core::ptr;
@@ -32,6 +33,8 @@ pub(crate) extern "C" fn in_child() {
     // SAFETY: the current goroutine, if there is one, is the code that runs here; its block is its own.
     if let Some(g) = unsafe { tls::current_goroutine().as_ref() } {
         g.tls.set(SLOT_PARK, ptr::null());
+        // SAFETY: the M that ran the goroutine when it forked; Ms are never freed.
+        identity::forget_native(unsafe { &*g.m.get() }.g0.tp.get());
     }
 }
 

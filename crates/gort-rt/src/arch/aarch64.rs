@@ -46,6 +46,8 @@ pub(crate) const THREAD_VECTOR: usize = 0;
 pub(crate) const SELF_WORDS: &[usize] = &[];
 /// The stack protector's word is a global variable.
 pub(crate) const STACK_GUARD: Option<usize> = None;
+/// glibc's `RSEQ_SIG`.
+pub(crate) const RSEQ_SIGNATURE: u32 = 0xd428_bc00;
 
 /// A full fence.
 #[inline(always)]

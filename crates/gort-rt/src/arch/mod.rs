@@ -9,6 +9,7 @@
 //! | [`THREAD_VECTOR`] | offset from it of the word that leads to the thread vector |
 //! | [`SELF_WORDS`] | offsets from it of words that hold the thread pointer itself |
 //! | [`STACK_GUARD`] | offset from it of the stack protector's word, if it lies in the thread's block |
+//! | [`RSEQ_SIGNATURE`] | what glibc registers its areas for restartable sequences with |
 //! | [`switch`] | save the present context, load another one, thread pointer included |
 //! | [`call_on_stack`] | call a function on another stack and thread pointer, then come back |
 //! | [`call_leavable`] | call a start routine, which may end by `pthread_exit` |
@@ -35,5 +36,5 @@ pub use abi::system_call;
 use abi::valgrind_request;
 pub(crate) use abi::{
     call_leavable, call_on_stack, fence_after_rmw, full_fence, init, prepare, stack_pointer_of, switch, thread_pointer,
-    SELF_WORDS, STACK_GUARD, THREAD_VECTOR,
+    RSEQ_SIGNATURE, SELF_WORDS, STACK_GUARD, THREAD_VECTOR,
 };

@@ -55,6 +55,8 @@ pub(crate) const THREAD_VECTOR: usize = 8;
 pub(crate) const SELF_WORDS: &[usize] = &[0, 16];
 /// Compilers read the stack protector's word at fs:0x28.
 pub(crate) const STACK_GUARD: Option<usize> = Some(0x28);
+/// glibc's `RSEQ_SIG`.
+pub(crate) const RSEQ_SIGNATURE: u32 = 0x5305_3053;
 
 /// A full fence: what `fence(SeqCst)` is, by a locked instruction on the stack, which takes about half as long as `mfence`.
 #[inline(always)]

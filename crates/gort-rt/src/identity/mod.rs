@@ -73,6 +73,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use crate::error::MORE_THREADS;
+use crate::os;
 use evidence::Evidence;
 pub(crate) use glibc::run_late_destructors;
 use glibc::Glibc;
@@ -217,6 +218,16 @@ pub(crate) fn number_of(tp: usize) -> usize {
 /// The thread pointer of the thread or goroutine with this number.
 pub(crate) fn tp_of(number: usize) -> usize {
     number.wrapping_sub(layout().number.cast_unsigned())
+}
+
+/// In a forked child, on a goroutine: the kernel is to forget the block of the kernel thread that forked, with the thread pointer
+/// `native`. To glibc that thread is one of those that the child has not; it may free the stack with the block in it, or give
+/// both to a new thread, while the kernel would still write a CPU number there at each switch, and kill who has no such memory.
+/// Async-signal-safe.
+pub(crate) fn forget_native(native: usize) {
+    if let Some(rseq) = &state().glibc.rseq {
+        os::forget_rseq(native.wrapping_add_signed(rseq.start), rseq.len());
+    }
 }
 
 /// Bytes that a mapping must have for a block to be made in it, however little else is to be there.

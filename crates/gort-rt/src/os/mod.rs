@@ -20,6 +20,7 @@
 //! | [`spawn_thread`] | start a kernel thread; allocates | no |
 //! | [`create_thread`], [`RealThreads`], [`wants_real_thread`] | start kernel threads where hooks make goroutines of threads | no |
 //! | [`available_cpus`] | how many processors this process may keep busy; allocates | no |
+//! | [`forget_rseq`] | the kernel no longer writes to the calling thread's area for restartable sequences | yes |
 //! | [`gettid`] | the kernel's number of the calling thread | yes |
 //! | [`sched_yield`] | let another kernel thread run | yes |
 //! | [`sleep_ns`] | sleep at least so long, signals notwithstanding | yes |
@@ -55,7 +56,7 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, deadline: Option<u64>)
 }
 
 pub(crate) use linux::{
-    available_cpus, create_thread, epoll, futex_wake, gettid, mem, membarrier, membarrier_register, now, poll,
-    read_file, sched_yield, sleep_ns, spawn_thread, thread_count, wants_real_thread, write_stderr, ExitKey,
+    available_cpus, create_thread, epoll, forget_rseq, futex_wake, gettid, mem, membarrier, membarrier_register, now,
+    poll, read_file, sched_yield, sleep_ns, spawn_thread, thread_count, wants_real_thread, write_stderr, ExitKey,
     RealThreads, Thread,
 };

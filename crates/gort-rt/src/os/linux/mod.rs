@@ -19,5 +19,5 @@ pub(crate) use file::{read_file, write_stderr};
 pub(crate) use futex::{futex_wait, futex_wake};
 pub(crate) use key::ExitKey;
 pub(crate) use thread::{
-    create_thread, gettid, sched_yield, spawn_thread, thread_count, wants_real_thread, RealThreads, Thread,
+    create_thread, forget_rseq, gettid, sched_yield, spawn_thread, thread_count, wants_real_thread, RealThreads, Thread,
 };

@@ -9,6 +9,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use super::clock::sleep_ns;
 use super::file::read_file;
 use super::syscall::syscall;
+use crate::arch;
 
 /// How often thread creation is tried while the kernel says `EAGAIN`, and by how much each pause grows.
 const ATTEMPTS: u64 = 20;
@@ -189,6 +190,15 @@ fn check(errno: i32) -> Result<(), i32> {
     } else {
         Err(errno)
     }
+}
+
+/// Ends the registration of the calling thread's area for restartable sequences, of `len` bytes at `area`. Nothing happens if
+/// that is not what is registered. Async-signal-safe.
+pub(crate) fn forget_rseq(area: usize, len: usize) {
+    const RSEQ_FLAG_UNREGISTER: usize = 1;
+    let args = [area, len, RSEQ_FLAG_UNREGISTER, arch::RSEQ_SIGNATURE as usize, 0, 0];
+    // SAFETY: the kernel changes the area only if it is the one that it writes to already.
+    let _ = unsafe { syscall(libc::SYS_rseq, args) };
 }
 
 /// The kernel's number of the calling thread.
