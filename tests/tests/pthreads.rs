@@ -215,8 +215,8 @@ fn a_look_at_a_thread_takes_nothing_from_who_joins_it() {
             let thread = waiting(word);
             let looks: &AtomicU32 = leak();
             let looking = std::thread::spawn(move || {
-                // SAFETY: null asks for no value, and the thread is joined when this one has ended.
                 while word.load(SeqCst) == 0 {
+                    // SAFETY: null asks for no value, and the thread is joined when this one has ended.
                     assert_eq!(unsafe { pthread_tryjoin_np(thread, ptr::null_mut()) }, libc::EBUSY);
                     looks.fetch_add(1, SeqCst);
                     std::thread::yield_now();
