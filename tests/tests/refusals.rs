@@ -146,10 +146,10 @@ impl Drop for Mappings {
 fn mappings_may_be_used_up_at_the_start() {
     needs_goroutines!("each thread takes mappings");
     const NAME: &str = "mappings_may_be_used_up_at_the_start";
-    const ENOUGH: usize = 400;
+    const ENOUGH: usize = 600;
     let Some(role) = role() else {
         for guard in ["", "mprotect"] {
-            for left in [2, 6, 12, 20, 40, 80, ENOUGH] {
+            for left in [2, 6, 12, 20, 40, 80, 200, 400, ENOUGH] {
                 let rerun = Rerun::of(NAME, &left.to_string()).env("GORT_GUARD", guard).env("GORT_PROCS", 2);
                 rerun.run().success();
             }

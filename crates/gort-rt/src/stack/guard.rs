@@ -4,7 +4,7 @@
 //! them, `mprotect` takes the pages' rights away, which cuts the mapping: each guard costs two mappings, and a process
 //! may have 65,530 by default (`vm.max_map_count`), shared with everything else in it. When those run out, `mmap` fails
 //! in malloc, in the loader, anywhere. So guards by `mprotect` stop well before that, with an error that names the
-//! setting. The setting is read again at that moment, so raising it helps a running process.
+//! setting; where others use mappings too, `reserve` sees to it that some are left. The setting is read again at that moment, so raising it helps a running process.
 //!
 //! A guard is installed once per slot and stays. Which kind is decided at the start by trying one out, unless the user
 //! forces a kind. If the kernel refuses a marker later (memory locked by `mlockall`, before Linux 6.15) `mprotect` takes
@@ -15,6 +15,7 @@ use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::ffi::OsStr;
 
 use super::error::AllocError;
+use super::reserve::Reserve;
 use super::GUARD;
 use crate::chaos::{happens, Whim};
 use crate::os::mem;
@@ -76,6 +77,8 @@ pub(super) struct Guards {
     protected: AtomicUsize,
     /// How many there may be; 0 before the first.
     allowed: AtomicUsize,
+    /// For the rest of the process.
+    reserve: Reserve,
     /// Reads `vm.max_map_count`.
     max_mappings: fn() -> Option<usize>,
 }
@@ -87,6 +90,7 @@ impl Guards {
             mode: AtomicU8::new(TRY_MARKERS),
             protected: AtomicUsize::new(0),
             allowed: AtomicUsize::new(0),
+            reserve: Reserve::new(),
             max_mappings,
         }
     }
@@ -132,8 +136,12 @@ impl Guards {
         let guards = self.protected.fetch_add(1, Relaxed);
         let result = self.check_limit(guards).and_then(|()| {
             // SAFETY: the caller's promise.
-            unsafe { mem::protect_none(start, GUARD) }.map_err(|errno| match errno {
-                libc::ENOMEM => self.map_limit(guards),
+            let made = self.reserve.put_up().and_then(|()| unsafe { mem::protect_none(start, GUARD) });
+            made.map_err(|errno| match errno {
+                libc::ENOMEM => {
+                    self.reserve.take_down();
+                    self.map_limit(guards)
+                }
                 errno => AllocError::Guard { errno },
             })
         });

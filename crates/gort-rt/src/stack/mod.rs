@@ -18,6 +18,7 @@
 //! | `arena` | size classes, chunks, free lists, look-up by address |
 //! | `chunk` | a run of slots and its records |
 //! | `guard` | the two kinds of guard and when each is used |
+//! | `reserve` | mappings that guards leave to the rest of the process |
 //! | `error` | why there is no stack, and what the user can do |
 //! | `overflow` | the report when a guard is hit |
 //! | `altstack` | the stack that the report runs on |
@@ -28,6 +29,7 @@ mod chunk;
 mod error;
 mod guard;
 pub(crate) mod overflow;
+mod reserve;
 #[cfg(test)]
 pub(crate) mod testing;
 
