@@ -115,6 +115,10 @@ pub(crate) fn spawn_thread(
     Ok(Thread)
 }
 
+pub(crate) fn take_signals() {}
+
+pub(crate) fn refuse_signals() {}
+
 /// A thread of the runtime's; nobody joins it.
 pub(crate) struct Thread;
 

@@ -136,6 +136,7 @@ fn scheduler(settings: &Settings) -> Result<Life, Error> {
     identity::init()?;
     // SAFETY: `native_base` only reads atomics and asks for the thread's number, and knows every M's thread.
     unsafe { identity::guard_credentials(m::native_base) }?;
+    os::remember_mask();
     g::init();
     stack::init(settings.guard);
     chaos::init(settings.chaos);

@@ -50,8 +50,10 @@ extern "C" fn thread_main(arg: *mut c_void) -> *mut c_void {
     chaos::seed(m);
     // SAFETY: m.tls lives for ever.
     unsafe { tls::settls(&m.tls) };
+    os::take_signals();
     idle::take_over(m);
     run(m);
+    os::refuse_signals();
     m.tid.store(0, Ordering::Release);
     tls::clear_tls();
     drop(alternate);

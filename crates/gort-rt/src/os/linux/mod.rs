@@ -8,6 +8,7 @@ mod file;
 mod futex;
 mod key;
 pub(crate) mod mem;
+mod signal;
 mod syscall;
 mod thread;
 
@@ -18,6 +19,7 @@ pub(crate) use fence::{membarrier, membarrier_register};
 pub(crate) use file::{read_file, write_stderr};
 pub(crate) use futex::{futex_wait, futex_wake};
 pub(crate) use key::ExitKey;
+pub(crate) use signal::{refuse_signals, remember_mask, take_signals};
 pub(crate) use thread::{
     create_thread, forget_rseq, gettid, sched_yield, spawn_thread, thread_count, wants_real_thread, RealThreads, Thread,
 };

@@ -8,6 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 
 use super::clock::sleep_ns;
 use super::file::read_file;
+use super::signal::Blocked;
 use super::syscall::syscall;
 use crate::arch;
 
@@ -69,8 +70,8 @@ impl Drop for Thread {
     }
 }
 
-/// Starts a thread with a stack of at least `stack` bytes that runs `entry(arg)`. The thread inherits the caller's signal
-/// mask. Of the name, 15 bytes count.
+/// Starts a thread with a stack of at least `stack` bytes that runs `entry(arg)`. All signals that may be blocked are blocked
+/// on it; see [`super::signal`]. Of the name, 15 bytes count.
 ///
 /// When the system is short of threads (`EAGAIN`) this tries again for about a fifth of a second, since short bursts are
 /// common where processes start; the error is returned after that, and any other at once. Allocates.
@@ -110,9 +111,12 @@ fn create(stack: usize, start: *mut Start) -> Result<Thread, i32> {
         let mut attempt = 1;
         loop {
             let mut thread = MaybeUninit::uninit();
-            // SAFETY: initialised attributes, room for a thread handle, and an entry point that takes over `start`,
-            // which is not touched here after a success.
-            match check(unsafe { create_thread(thread.as_mut_ptr(), attributes, run, start.cast()) }) {
+            let blocked = Blocked::all(); // the new thread inherits the mask
+                                          // SAFETY: initialised attributes, room for a thread handle, and an entry point that takes over `start`,
+                                          // which is not touched here after a success.
+            let result = check(unsafe { create_thread(thread.as_mut_ptr(), attributes, run, start.cast()) });
+            drop(blocked);
+            match result {
                 Err(libc::EAGAIN) if attempt < ATTEMPTS => {
                     sleep_ns(attempt * PAUSE_NS);
                     attempt += 1;
