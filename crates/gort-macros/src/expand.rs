@@ -16,11 +16,12 @@
 //! When the attribute or the function is wrong, the function is passed on unchanged next to the error:
 //! otherwise every use of it would be a second, misleading error.
 
-use crate::args::{self, OnPanic};
+use crate::args::{self, Args, OnPanic};
 use crate::check;
+use crate::export::Export;
 use proc_macro2::TokenStream;
 use quote::{quote, ToTokens};
-use syn::{Attribute, Error, ItemFn, Path, Result, ReturnType};
+use syn::{Attribute, Error, ItemFn, Result, ReturnType};
 
 /// Expands `#[callback(args)] item`.
 pub(crate) fn callback(args: TokenStream, item: TokenStream) -> TokenStream {
@@ -37,7 +38,12 @@ fn try_callback(args: TokenStream, item: TokenStream) -> Result<TokenStream> {
     })?;
     // Both kinds of mistake are reported in one go.
     match (args::parse(args), check::check(&function)) {
-        (Ok(args), Ok(())) => Ok(wrap(function, &args.on_panic, &args.krate)),
+        (Ok(args), Ok(())) => {
+            if let Some(export) = &args.export {
+                export.check(&function.attrs)?;
+            }
+            Ok(wrap(function, &args))
+        }
         (Err(error), Ok(())) | (Ok(_), Err(error)) => Err(error),
         (Err(mut error), Err(other)) => {
             error.combine(other);
@@ -47,14 +53,16 @@ fn try_callback(args: TokenStream, item: TokenStream) -> Result<TokenStream> {
 }
 
 /// Writes the new function.
-fn wrap(function: ItemFn, on_panic: &OnPanic, krate: &Path) -> TokenStream {
+fn wrap(function: ItemFn, args: &Args) -> TokenStream {
+    let Args { on_panic, export, krate } = args;
+    let symbol = export.as_ref().map(Export::attribute);
     let ItemFn { attrs, vis, sig, block } = function;
     // Attributes inside the braces (`#![allow(...)]`) would not be legal in a closure's block on stable
     // Rust; on the function they mean the same.
     let attrs = attrs.iter().map(as_outer);
     let output = match &sig.output {
-        ReturnType::Default => None,
-        written => Some(written),
+        ReturnType::Default => quote! { -> () },
+        written => quote! { #written },
     };
     let statements = &block.stmts;
     let call = match on_panic {
@@ -72,6 +80,7 @@ fn wrap(function: ItemFn, on_panic: &OnPanic, krate: &Path) -> TokenStream {
         }
     };
     quote! {
+        #symbol
         #(#attrs)*
         #vis #sig {
             #call
@@ -80,7 +89,7 @@ fn wrap(function: ItemFn, on_panic: &OnPanic, krate: &Path) -> TokenStream {
 }
 
 /// The same attribute in front of the function instead of inside it.
-fn as_outer(attribute: &Attribute) -> TokenStream {
+pub(crate) fn as_outer(attribute: &Attribute) -> TokenStream {
     let mut attribute = attribute.clone();
     attribute.style = syn::AttrStyle::Outer;
     attribute.into_token_stream()

@@ -75,7 +75,7 @@ fn unit() {
         "extern \"system\" fn f() { g(); }",
         quote! {
             extern "system" fn f() {
-                ::gort::ffi::callback_or(move || { g(); }, || { () })
+                ::gort::ffi::callback_or(move || -> () { g(); }, || -> () { () })
             }
         },
     );
@@ -138,6 +138,50 @@ fn keeps_attributes_visibility_and_qualifiers() {
 }
 
 #[test]
+fn a_symbol_by_its_own_name_or_another() {
+    for (args, attribute) in [
+        ("export, on_panic = 0", quote!(#[unsafe(no_mangle)])),
+        ("on_panic = 0, export = \"their_name2\"", quote!(#[unsafe(export_name = "their_name2")])),
+    ] {
+        assert_expands(
+            args,
+            GOOD,
+            quote! {
+                #attribute
+                extern "C" fn f(a: i32) -> i32 {
+                    ::gort::ffi::callback_or(move || -> i32 { a }, || -> i32 { 0 })
+                }
+            },
+        );
+    }
+}
+
+#[test]
+fn two_symbols_are_one_too_many() {
+    let text = "`export` gives the function its symbol: remove `#[no_mangle]`";
+    for attribute in [
+        "#[no_mangle]",
+        "#[unsafe(no_mangle)]",
+        "#[export_name = \"g\"]",
+        "#[unsafe(export_name = \"g\")]",
+        "#[cfg_attr(unix, unsafe(no_mangle))]",
+    ] {
+        assert_error("on_panic = 0, export", &format!("{attribute} {GOOD}"), text, "export");
+        assert!(expand("on_panic = 0", &format!("{attribute} {GOOD}")).to_string().contains("callback_or"));
+    }
+}
+
+#[test]
+fn bad_symbols() {
+    for name in ["", "1st", "a-b", "a b", "x\\0"] {
+        let args = format!("on_panic = 0, export = \"{name}\"");
+        assert_error(&args, GOOD, "C has no such name as", "\"");
+    }
+    assert_error("on_panic = 0, export = name", GOOD, "write `export`, or `export = \"NAME\"`", "name");
+    assert_error("export, on_panic = 0, export", GOOD, "`export` is given twice", "export");
+}
+
+#[test]
 fn a_variable_named_abort_is_a_value_in_braces() {
     let expanded = expand("on_panic = { abort }", GOOD).to_string();
     assert!(expanded.contains("callback_or (") && expanded.contains("abort"));
@@ -159,7 +203,7 @@ fn bad_arguments() {
     assert_error("crate, on_panic = 1", GOOD, "`crate` needs a value: write `crate = PATH`", "crate");
     assert_error("on_panic = 1, on_panic = abort", GOOD, "`on_panic` is given twice", "on_panic");
     assert_error("crate = a, on_panic = 1, crate = b", GOOD, "`crate` is given twice", "crate");
-    assert_error("-1", GOOD, "expected `on_panic = VALUE`, `on_panic = abort` or `crate = PATH`", "-");
+    assert_error("-1", GOOD, "expected `on_panic = VALUE`, `on_panic = abort`, `export` or `crate = PATH`", "-");
     assert_error("on_panic = 1 crate = a", GOOD, "expected `,`", "crate");
 }
 
