@@ -22,10 +22,13 @@
 //! goroutines ([`interpose`]). A library that only wants goroutines depends on `gort-rt`, which overrides nothing.
 
 pub use gort_interpose as interpose;
-pub use gort_macros::callback;
+pub use gort_macros::{callback, main, test};
 pub use gort_rt::{
     alloc, backend, ffi, io, set_procs, shutdown, stats, thread, Backend, Config, Error, Stats, TLS_SLOTS,
 };
+
+#[doc(hidden)]
+pub mod entry;
 
 #[doc(hidden)]
 pub use gort_rt::testing;

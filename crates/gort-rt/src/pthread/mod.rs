@@ -25,6 +25,7 @@ pub use exit::{exiting, Leaving};
 pub use number::{find, Numbered, Stack, Until};
 pub(crate) use record::Record;
 
+use crate::error::Error;
 use crate::fork;
 use crate::identity;
 use crate::os;
@@ -34,6 +35,7 @@ use crate::sched::global::try_sched;
 use crate::sched::spawn;
 use crate::start;
 use crate::tls;
+use core::cell::Cell;
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicU8, Ordering};
 
@@ -63,16 +65,49 @@ pub(crate) fn init(on: bool) {
     MODE.store(if on { ON } else { OFF }, Ordering::Release);
 }
 
+thread_local! {
+    /// The next thread that the caller makes is to be a goroutine.
+    static NEXT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While it lives, the first thread that the caller makes is to be a goroutine, also where the setting is off: for who wants a
+/// goroutine with all that a thread of std's has. Where no hook asks, it is a thread. The runtime has started.
+#[must_use = "it counts while it lives"]
+pub struct NextIsGoroutine(());
+
+impl NextIsGoroutine {
+    /// From now on.
+    pub fn begin() -> NextIsGoroutine {
+        NEXT.set(true);
+        NextIsGoroutine(())
+    }
+}
+
+impl Drop for NextIsGoroutine {
+    fn drop(&mut self) {
+        NEXT.set(false);
+    }
+}
+
 /// Whether a thread that the caller is about to make should be a goroutine.
 ///
-/// No: where the setting is off, inside the runtime and on the system stack, for the runtime's own threads, and in a forked
-/// child. The first call of a process may start the runtime, if `GORT_THREADS` asks for goroutines.
+/// No: where the setting is off and there is no [`NextIsGoroutine`], inside the runtime and on the system stack, for the runtime's
+/// own threads, and in a forked child. The first call of a process may start the runtime, if `GORT_THREADS` asks for goroutines.
 #[inline]
 pub fn takes_over() -> bool {
+    let wanted = NEXT.take();
     match MODE.load(Ordering::Acquire) {
-        OFF => false,
-        mode => !os::wants_real_thread() && (mode == ON || ask()) && is_outside(),
+        OFF if !wanted => false,
+        mode => !os::wants_real_thread() && (wanted || mode == ON || ask()) && is_outside(),
     }
+}
+
+/// Starts the runtime with the default settings, if it does not run.
+///
+/// # Errors
+/// It cannot start, or was shut down.
+pub fn start_runtime() -> Result<(), Error> {
+    start::runtime().map(drop)
 }
 
 /// Before the runtime has started: the environment decides whether it starts now.
