@@ -10,9 +10,22 @@ use crate::start;
 use std::env;
 use std::ffi::OsString;
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The smallest stack that may be asked for, in bytes.
 const SMALLEST_STACK: usize = 16 << 10;
+
+/// The program names `gort`, which says so before `main`.
+static APPLICATION: AtomicBool = AtomicBool::new(false);
+
+/// The program is an application; see [`Config::overflow_report`].
+pub(crate) fn declare_application() {
+    APPLICATION.store(true, Ordering::Relaxed);
+}
+
+fn is_application() -> bool {
+    APPLICATION.load(Ordering::Relaxed)
+}
 
 /// Settings of the runtime. What is not set here comes from the environment, then from a default.
 ///
@@ -20,7 +33,7 @@ const SMALLEST_STACK: usize = 16 << 10;
 /// |---|---|---|
 /// | [`procs`](Config::procs) | `GORT_PROCS` | the CPUs that the process may use: affinity mask and cgroup quota |
 /// | [`stack_size`](Config::stack_size) | `GORT_STACK_SIZE`, `RUST_MIN_STACK` (bytes; `k`, `m`, `g` allowed in the first) | 216 KiB, in a slot of 256 KiB |
-/// | [`overflow_report`](Config::overflow_report) | `GORT_OVERFLOW_REPORT` (`0`, `1`) | on |
+/// | [`overflow_report`](Config::overflow_report) | `GORT_OVERFLOW_REPORT` (`0`, `1`) | on in an application that names `gort`; else off |
 /// | [`deadlock_report`](Config::deadlock_report) | `GORT_DEADLOCK_REPORT` (`0`, `1`) | on |
 /// | [`threads_as_goroutines`](Config::threads_as_goroutines) | `GORT_THREADS` (`0`, `1`) | off |
 /// | [`backend`](Config::backend) | `GORT_BACKEND` (`goroutines`, `threads`) | `goroutines`; `threads` with a C library that is linked statically |
@@ -76,6 +89,10 @@ impl Config {
 
     /// Whether to install a handler for SIGSEGV and SIGBUS that reports a goroutine's stack overflow with its name, and
     /// passes every other fault on to the handler that was there.
+    ///
+    /// It is the only handler for signals that the runtime has of its own. Without a word here or in the environment it is
+    /// installed in applications, those that name the crate `gort`: handlers belong to the program, so a library that depends
+    /// on the runtime alone installs none in its host. An overflow is an ordinary segmentation fault then.
     pub fn overflow_report(mut self, on: bool) -> Config {
         self.overflow_report = Some(on);
         self
@@ -168,7 +185,7 @@ impl Config {
         Ok(Settings {
             procs,
             stack_size,
-            overflow_report: switch(self.overflow_report, "GORT_OVERFLOW_REPORT", true)?,
+            overflow_report: switch(self.overflow_report, "GORT_OVERFLOW_REPORT", is_application())?,
             deadlock_report: switch(self.deadlock_report, "GORT_DEADLOCK_REPORT", true)?,
             threads_as_goroutines: switch(self.threads_as_goroutines, "GORT_THREADS", false)?,
             backend,

@@ -3,6 +3,7 @@
 //! Every function here may be called from any thread, inside a libc function: none allocates, panics, or touches errno.
 
 use crate::arch;
+use crate::config;
 use crate::fork;
 use crate::identity;
 use crate::os;
@@ -23,6 +24,12 @@ pub use crate::pthread;
 pub use crate::sched::deadlock::Blocked;
 pub use crate::sync::futex::sentry::{Silent, Step};
 pub use crate::sync::futex::{KernelWait, Wait};
+
+/// The crate `gort` is in this process: it is an application, and its settings default to what applications want. Before the
+/// start.
+pub fn declare_application() {
+    config::declare_application();
+}
 
 /// Whether the caller runs on a goroutine that may park here.
 #[inline(always)]

@@ -27,6 +27,7 @@ pub use gort_rt::{
     alloc, backend, ffi, io, set_procs, shutdown, stats, thread, Backend, Config, Error, Stats, TLS_SLOTS,
 };
 
+mod application;
 #[doc(hidden)]
 pub mod entry;
 
