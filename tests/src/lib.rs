@@ -1,11 +1,13 @@
 //! What the scenario tests share. The tests themselves are in `tests/`.
 
 pub mod backend;
+pub mod host_state;
 pub mod measure;
 pub mod raw;
 pub mod real;
 pub mod refuse;
 pub mod release;
+pub mod signals;
 pub mod subprocess;
 
 pub mod cthreads;

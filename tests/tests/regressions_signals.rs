@@ -1,73 +1,26 @@
 //! Signal handlers that call what the runtime hooks, or the runtime itself, while goroutines run.
 
 use gort::thread;
-use gort_tests::backend::goroutines_are_threads;
 use gort_tests::kinds::with_one_p_and_two;
 use gort_tests::raw::{futex_wait, futex_wake};
+use gort_tests::signals::{self, count, handled, send};
+use libc::SIGUSR1;
 use std::cell::Cell;
-use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::sync::{mpsc, Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-static HANDLED: AtomicUsize = AtomicUsize::new(0);
-
 /// Has SIGUSR1 run `handler` on the alternate signal stack, as the handlers of Rust and of profilers do.
 fn handle(handler: extern "C" fn(i32)) {
-    // SAFETY: the handlers of these tests make calls that are safe in handlers, and leave errno as it was.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = handler as *const () as usize;
-        action.sa_flags = libc::SA_ONSTACK | libc::SA_RESTART;
-        assert_eq!(libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()), 0);
-    }
+    signals::handle(SIGUSR1, libc::SA_ONSTACK | libc::SA_RESTART, handler);
 }
 
-fn keeping_errno(f: impl FnOnce()) {
-    // SAFETY: errno's address is the thread's own.
-    unsafe {
-        let errno = *libc::__errno_location();
-        f();
-        *libc::__errno_location() = errno;
-    }
-    HANDLED.fetch_add(1, SeqCst);
-}
-
-/// Sends SIGUSR1 to a kernel thread of this process; false if it is gone.
 fn signal(tid: i32) -> bool {
-    // SAFETY: no memory is involved, and there is a handler.
-    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, libc::SIGUSR1) == 0 }
+    send(tid, SIGUSR1)
 }
 
-/// The kernel threads that run goroutines. (Where goroutines are threads, whatever may be one: all but the caller.)
-fn ms() -> Vec<i32> {
-    // SAFETY: no preconditions.
-    let own = unsafe { libc::gettid() };
-    let tasks = fs::read_dir("/proc/self/task").expect("/proc is mounted");
-    tasks
-        .filter_map(|task| {
-            let path = task.ok()?.path();
-            let tid = path.file_name()?.to_str()?.parse().ok()?;
-            let is_m = match goroutines_are_threads() {
-                true => tid != own,
-                false => fs::read_to_string(path.join("comm")).ok()?.trim_end() == "gort-m",
-            };
-            is_m.then_some(tid)
-        })
-        .collect()
-}
-
-/// Sends signals to all kernel threads that run goroutines, until as many have been handled.
 fn shoot(enough: usize) {
-    while HANDLED.load(SeqCst) < enough {
-        let ms = ms();
-        for _ in 0..20 {
-            ms.iter().for_each(|&tid| {
-                signal(tid);
-            });
-            std::thread::yield_now();
-        }
-    }
+    signals::shoot(SIGUSR1, enough);
 }
 
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -108,7 +61,7 @@ fn busy() -> Vec<thread::JoinHandle<()>> {
 static PARKED: OnceLock<thread::Thread> = OnceLock::new();
 
 extern "C" fn sleeps_yields_and_wakes(_: i32) {
-    keeping_errno(|| {
+    handled(|| {
         let time = libc::timespec { tv_sec: 0, tv_nsec: 1000 };
         // SAFETY: both are safe in signal handlers.
         unsafe {
@@ -153,7 +106,7 @@ fn a_handler_on_the_alternate_stack_does_not_leave_it() {
 static WORD: AtomicU32 = AtomicU32::new(0);
 
 extern "C" fn wakes(_: i32) {
-    keeping_errno(|| {
+    handled(|| {
         WORD.fetch_add(1, SeqCst);
         futex_wake(&WORD, i32::MAX);
     });
@@ -184,11 +137,11 @@ fn a_handler_may_wake_while_the_thread_wakes() {
         .collect();
     let goroutines: Vec<_> = (0..2).map(|_| thread::spawn(waker)).collect();
     let tids: Vec<_> = tids.iter().take(threads.len()).collect();
-    while HANDLED.load(SeqCst) < 500 {
+    while count() < 500 {
         for &tid in &tids {
             assert!(signal(tid));
         }
-        shoot(HANDLED.load(SeqCst) + 5);
+        shoot(count() + 5);
     }
     STOP.store(true, SeqCst);
     threads.into_iter().for_each(|t| t.join().unwrap());
@@ -218,7 +171,7 @@ fn a_handler_may_wake_who_waits() {
 }
 
 extern "C" fn unparks(_: i32) {
-    keeping_errno(|| {
+    handled(|| {
         if let Some(thread) = PARKED.get() {
             thread.unpark();
         }
@@ -248,7 +201,7 @@ fn a_handler_may_unpark() {
         if all.is_empty() && WOKEN.load(SeqCst) >= ENOUGH {
             all = busy();
         }
-        shoot(HANDLED.load(SeqCst) + 10);
+        shoot(count() + 10);
         assert!(signal(us));
     }
     STOP.store(true, SeqCst);

@@ -22,6 +22,7 @@ fn main() {
         "exit_with_goroutines" => exit_with_goroutines(),
         "mini_suite" => mini_suite(),
         "stopped" => stopped(),
+        "blocked_signal" => blocked_signal(),
         other => panic!("no scenario {other:?}"),
     }
 }
@@ -169,4 +170,28 @@ fn mini_suite() {
     assert_eq!(from.recv(), Ok(50));
     let text = thread::spawn(|| std::thread::spawn(|| "from a thread").join().unwrap()).join().unwrap();
     println!("mini suite passed {text}");
+}
+
+/// The host blocks a signal before it starts the runtime, as one does who waits for it in a place of its own. No thread of the
+/// runtime takes it, whatever they do.
+fn blocked_signal() {
+    use gort_tests::signals::{bit, block};
+    block(bit(libc::SIGTERM));
+    let busy: Vec<_> = (0..100)
+        .map(|i| {
+            thread::spawn(move || {
+                gort::ffi::blocking(|| gort_tests::raw::block_for(Duration::from_micros(i * 10)));
+                thread::sleep(Duration::from_micros(i));
+            })
+        })
+        .collect();
+    // SAFETY: every thread blocks the signal; the set and the number are valid.
+    unsafe {
+        libc::kill(libc::getpid(), libc::SIGTERM);
+        busy.into_iter().for_each(|g| g.join().unwrap());
+        let (mut set, mut got) = (std::mem::zeroed(), 0);
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGTERM);
+        assert_eq!((libc::sigwait(&raw const set, &raw mut got), got), (0, libc::SIGTERM));
+    }
 }
