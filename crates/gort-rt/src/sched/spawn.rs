@@ -25,11 +25,12 @@ use crate::start;
 use crate::thread::Inner;
 use crate::tls;
 use core::mem;
+use core::ops::Range;
 use core::ptr;
 use std::sync::Arc;
 
-/// Real threads have ids below 2^22 (`PID_MAX_LIMIT`); goroutines have theirs above.
-const FIRST_TID: u32 = 1 << 22;
+/// Real threads have ids below 2^22 (`PID_MAX_LIMIT`); goroutines have theirs above, below 2^30.
+const TIDS: Range<usize> = 1 << 22..1 << 30;
 /// Lines of 64 bytes by which neighbouring stacks' tops are shifted, so that what all goroutines touch first does not
 /// compete for the same few sets of the first-level cache.
 const COLOURS: u32 = 8;
@@ -313,6 +314,12 @@ fn create(usable: usize) -> Result<*const G, Error> {
     build(stack::alloc(slot_size(usable))?)
 }
 
+/// The id of the goroutine on a stack: by the stack's address, since the process may have other libraries with goroutines of
+/// their own, and C's mutexes, which all share, know their owner by it. No two stacks that lie within 32 TiB have the same.
+fn tid(slot: &Slot) -> u32 {
+    (TIDS.start + slot.lo as usize / stack::LEAST_SLOT % TIDS.len()) as u32
+}
+
 /// Makes an identity and a G at the top of a stack.
 fn build(slot: Slot) -> Result<*const G, Error> {
     let layout = identity::layout();
@@ -321,7 +328,7 @@ fn build(slot: Slot) -> Result<*const G, Error> {
         let hi = slot.hi.sub(64 * (slot.index % COLOURS) as usize);
         // Known before it is made, so that a library that is loaded meanwhile fills its variables in.
         slot.set_tp(layout.thread_pointer(hi as usize));
-        let tp = match identity::create(slot.lo, hi, FIRST_TID + slot.index) {
+        let tp = match identity::create(slot.lo, hi, tid(&slot)) {
             Ok(tp) => tp,
             Err(e) => {
                 slot.clear_tp();

@@ -42,6 +42,9 @@ const MIN_SHIFT: u32 = 15;
 const MAX_SHIFT: u32 = 36;
 const CLASSES: usize = (MAX_SHIFT - MIN_SHIFT + 1) as usize;
 
+/// Bytes of the smallest slot, guard included.
+pub(super) const MIN_SLOT: usize = 1 << MIN_SHIFT;
+
 /// Bytes of the largest slot, guard included.
 pub(super) const MAX_SLOT: usize = 1 << MAX_SHIFT;
 

@@ -48,6 +48,9 @@ pub(crate) const GUARD: usize = 16 * 1024;
 /// Bytes of a slot in the default class, guard included.
 pub(crate) const DEFAULT_SLOT: usize = 256 * 1024;
 
+/// Bytes of the smallest slot, guard included; all start at a multiple of this.
+pub(crate) const LEAST_SLOT: usize = arena::MIN_SLOT;
+
 /// Bytes that a default stack can hold.
 pub(crate) const DEFAULT_USABLE: usize = DEFAULT_SLOT - GUARD;
 
