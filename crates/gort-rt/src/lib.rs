@@ -15,6 +15,7 @@
 //! | `chaos` | a mode for tests |
 //! | `sched`, `time`, `sync`, `poll` | G, M, P; timers; what goroutines wait on; the netpoller |
 //! | `backend`, `oneone` | whether the scheduler carries goroutines, or a kernel thread each |
+//! | `start`, `stop`, `gate`, `phase`, `unload` | the beginning and the end of the runtime; the end of the library |
 
 #[cfg(not(all(
     target_os = "linux",
@@ -47,6 +48,7 @@ mod stop;
 mod sync;
 mod time;
 mod tls;
+mod unload;
 
 pub mod alloc;
 pub mod ffi;

@@ -11,6 +11,7 @@ use crate::atomic::{AtomicU32, Ordering};
 use crate::error::Error;
 use crate::oneone::Threads;
 use crate::os::{self, Thread};
+use crate::unload::Pin;
 use core::cell::Cell;
 
 const OFF: u32 = 0;
@@ -29,7 +30,7 @@ pub(crate) enum Life {
 struct Runtime {
     phase: AtomicU32,
     /// Of whoever has made the phase CHANGING.
-    life: Cell<Option<Life>>,
+    life: Cell<Option<(Life, Pin)>>,
 }
 
 // SAFETY: `life` is touched by the one who has made the phase CHANGING, by an acquire; he leaves it by a release.
@@ -61,10 +62,10 @@ pub(crate) fn start() -> Result<Change, Refused> {
 }
 
 /// Begins the end of a life.
-pub(crate) fn end() -> Result<(Change, Life), Refused> {
+pub(crate) fn end() -> Result<(Change, Life, Pin), Refused> {
     let change = begin(ON)?;
-    let life = RUNTIME.life.take().expect("who starts the runtime leaves it");
-    Ok((change, life))
+    let (life, pin) = RUNTIME.life.take().expect("who starts the runtime leaves it");
+    Ok((change, life, pin))
 }
 
 fn begin(from: u32) -> Result<Change, Refused> {
@@ -76,9 +77,9 @@ fn begin(from: u32) -> Result<Change, Refused> {
 }
 
 impl Change {
-    /// The runtime runs, or goes on running.
-    pub(crate) fn on(mut self, life: Life) {
-        RUNTIME.life.set(Some(life));
+    /// The runtime runs, or goes on running, and the library stays loaded.
+    pub(crate) fn on(mut self, life: Life, pin: Pin) {
+        RUNTIME.life.set(Some((life, pin)));
         self.back_to = ON;
     }
 

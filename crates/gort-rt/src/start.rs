@@ -19,6 +19,7 @@ use crate::sched::{deadlock, g, m, revoke, sysmon};
 use crate::stack;
 use crate::stack::overflow;
 use crate::tls;
+use crate::unload::Pin;
 
 /// The runtime, for somebody who spawns: it runs while this lives.
 pub(crate) struct Entry {
@@ -59,12 +60,20 @@ fn from_outside() -> Result<Entry, Error> {
         if gate::is_shut() {
             return Err(gate::shut());
         }
+        let pin = ahead();
         match phase::start() {
-            Ok(change) => start(change, Config::new())?,
+            Ok(change) => start(change, Config::new(), pin)?,
             Err(Refused::There) => {}
             Err(Refused::UnderWay) => phase::wait(), // the first start: at an end the gate is shut
         }
     }
+}
+
+/// What a start needs of the loader, before it is one: the loader's lock may be held by a constructor that waits for a start
+/// that is under way.
+fn ahead() -> Pin {
+    identity::look_up();
+    Pin::new()
 }
 
 fn forked() -> Error {
@@ -103,8 +112,9 @@ pub(crate) fn with(config: Config) -> Result<(), Error> {
         return Err(forked());
     }
     loop {
+        let pin = ahead();
         match phase::start() {
-            Ok(change) => return start(change, config),
+            Ok(change) => return start(change, config, pin),
             Err(Refused::There) => {
                 return Err(Error::invalid("the runtime runs already, by Config::start or the first goroutine".into()))
             }
@@ -118,14 +128,29 @@ pub(crate) fn with(config: Config) -> Result<(), Error> {
 }
 
 #[cold]
-fn start(change: Change, config: Config) -> Result<(), Error> {
+fn start(change: Change, config: Config, pin: Pin) -> Result<(), Error> {
     let settings = config.settle()?;
     let life = match settings.backend {
-        Backend::Goroutines => scheduler(&settings)?,
-        Backend::Threads => threads(&settings)?,
+        Backend::Goroutines => scheduler(&settings),
+        Backend::Threads => threads(&settings),
     };
-    change.on(life);
-    Ok(())
+    match life {
+        Ok(life) => {
+            change.on(life, pin);
+            Ok(())
+        }
+        Err(error) => {
+            pin.release(take_handlers_out());
+            Err(error)
+        }
+    }
+}
+
+/// Takes the runtime's signal handlers out. False: somebody has put one of his own before ours, and may call ours, which
+/// passes everything on.
+pub(crate) fn take_handlers_out() -> bool {
+    let overflow = overflow::uninstall();
+    identity::unguard_credentials() && overflow
 }
 
 fn scheduler(settings: &Settings) -> Result<Life, Error> {
@@ -148,10 +173,7 @@ fn scheduler(settings: &Settings) -> Result<Life, Error> {
     fork::init();
     install(settings.procs, settings.stack_size)
         .map_err(|e| Error::os("cannot reserve address space for Ps; raise the limit on it (ulimit -v)", e))?;
-    let monitor = sysmon::start().map_err(|e| {
-        overflow::uninstall();
-        Error::no_thread("cannot start the runtime's first thread", e)
-    })?;
+    let monitor = sysmon::start().map_err(|e| Error::no_thread("cannot start the runtime's first thread", e))?;
     Backend::Goroutines.choose();
     gate::open();
     sysmon::ready();

@@ -12,6 +12,7 @@
 //! Where goroutines are kernel threads there is nothing but 1, and the last of them is joined: see `oneone::body`.
 //!
 //! What stays, for a late look and for the next start: the records of Ps and Ms, address space of stacks, wait words, tables.
+//! They go when the library does: see `unload`.
 
 use crate::atomic::Ordering;
 use crate::error::Error;
@@ -24,7 +25,6 @@ use crate::poll;
 use crate::pthread;
 use crate::sched::global::{sched, Sched};
 use crate::sched::{budget, census, gfree, procs, sysmon, task};
-use crate::stack::overflow;
 use crate::start;
 use std::time::Duration;
 
@@ -47,6 +47,17 @@ use std::time::Duration;
 /// at this moment; or the process is a fork. Not to be called by what runs under the loader's lock: a library's constructor or
 /// destructor.
 ///
+/// # Unloading
+/// After this a library that contains gort, and that its host has loaded by `dlopen`, may be closed by `dlclose`: everything that
+/// the runtime holds goes with it. As with any library no thread may be on its way through the library's code then, nor in the
+/// destructors at a thread's end: a thread that has called in lives on, or has been joined. Until this has been called the
+/// library stays loaded, however often it is closed; the host opens it once more to shut the runtime down.
+///
+/// It also stays in some cases that are not gort's to choose. The C library keeps it while a thread lives whose thread-local
+/// variables of this library have destructors. And where somebody has installed a signal handler after the runtime started
+/// (for `SIGSEGV` or `SIGBUS`; or another library with a runtime of its own, which was started later and is not shut down
+/// yet), his handler may call ours, so the library stays for good.
+///
 /// ```
 /// use std::time::Duration;
 /// gort_rt::thread::spawn(|| ()).join().unwrap();
@@ -68,7 +79,7 @@ pub fn shutdown(patience: Duration) -> Result<(), Error> {
     }
     let patience = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
     let deadline = os::now().saturating_add(patience);
-    let (change, life) = match phase::end() {
+    let (change, life, pin) = match phase::end() {
         Ok(begun) => begun,
         Err(Refused::There) => return Ok(()),
         Err(Refused::UnderWay) => {
@@ -81,7 +92,7 @@ pub fn shutdown(patience: Duration) -> Result<(), Error> {
     };
     if !gate::close(|| goroutines() == 0, deadline) {
         let (goroutines, callbacks) = (goroutines(), gate::callbacks());
-        change.on(life);
+        change.on(life, pin);
         return Err(Error::busy(format!(
             "the runtime is not shut down: {goroutines} goroutines and {callbacks} callbacks have not ended in time"
         )));
@@ -95,7 +106,9 @@ pub fn shutdown(patience: Duration) -> Result<(), Error> {
         }
         Life::Threads(threads) => threads.join_last(),
     }
+    let clean = start::take_handlers_out();
     change.off();
+    pin.release(clean);
     Ok(())
 }
 
@@ -141,6 +154,4 @@ fn give_back(s: &Sched) {
     budget::reckon_again(); // the next stacks may be of another size
     identity::caught_up();
     poll::close();
-    // Where somebody has put a handler of his own before ours, ours stays, and passes everything on.
-    overflow::uninstall();
 }

@@ -14,7 +14,7 @@ use crate::sched::g::{Kind, G};
 use crate::sched::m::M;
 use crate::tls;
 use core::any::Any;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// Runs `f` inside the runtime, on whatever thread this is, and returns what it returns.
@@ -118,8 +118,13 @@ impl Drop for Unbind {
 /// that says so, is kept for [`take_last_panic`] too.
 #[inline]
 pub fn try_callback<T>(f: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
-    let result = enter(|| catch_unwind(AssertUnwindSafe(f))).unwrap_or_else(|Shut| Err(Box::new(SHUT)));
-    result.inspect_err(|payload| keep(text(payload.as_ref())))
+    match enter(|| catch_unwind(AssertUnwindSafe(f))) {
+        Ok(result) => result.inspect_err(|payload| keep(text(payload.as_ref()))),
+        Err(Shut) => {
+            REFUSED.set(true);
+            Err(Box::new(SHUT))
+        }
+    }
 }
 
 /// As [`callback`], for an `extern "C"` function: if `f` panics, or is not called because the runtime has been shut down, the
@@ -159,15 +164,22 @@ fn die(name: &str, text: &str) -> ! {
 
 thread_local! {
     static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// The last text is [`SHUT`]. Not in `LAST`, because libc keeps a library loaded while a thread lives that has used a
+    /// variable with a destructor; and the refused are those who call a library that has been shut down, to be unloaded.
+    static REFUSED: Cell<bool> = const { Cell::new(false) };
 }
 
 fn keep(text: &str) {
+    REFUSED.set(false);
     // A thread that is ending may have no place for it any more.
     let _ = LAST.try_with(|last| last.replace(Some(text.to_owned())));
 }
 
 /// The text of the last panic that a callback caught on the calling thread or goroutine; the next call finds none.
 pub fn take_last_panic() -> Option<String> {
+    if REFUSED.take() {
+        return Some(SHUT.to_owned());
+    }
     LAST.try_with(RefCell::take).ok().flatten()
 }
 

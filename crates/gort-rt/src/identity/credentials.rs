@@ -7,15 +7,23 @@
 //!
 //! The mend is to run glibc's handler on the kernel thread's own thread pointer. The signal is one that glibc keeps to itself
 //! (its `sigaction` refuses it), so its action is read and replaced by system calls; mask, flags and restorer stay glibc's.
+//!
+//! Another library of the process may have a runtime of its own, and do the same. Then handlers are in a chain, each calling the
+//! one that it found, and one thread's mark is taken off by whichever knows the thread. Only the first of the chain can be taken
+//! out. If two put theirs in at the same moment, one may be left out of the chain for that moment; glibc, which signals again and
+//! again, does not mind.
 
 use core::ffi::{c_int, c_void};
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use super::Error;
 use crate::arch;
 
 /// `SIGSETXID`: glibc's second internal signal, the same on all its Linux ports.
 const SIGNAL: c_int = 33;
+
+/// No user id, but a wish to keep the one there is.
+const KEEP: libc::uid_t = libc::uid_t::MAX;
 
 /// The kernel's `struct sigaction`, not libc's, on architectures that let a restorer be named.
 #[repr(C)]
@@ -26,6 +34,10 @@ struct Action {
     mask: u64,
 }
 
+impl Action {
+    const NONE: Action = Action { handler: core::ptr::null_mut(), flags: 0, restorer: core::ptr::null_mut(), mask: 0 };
+}
+
 type Handler = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void);
 
 /// The handler that glibc installed.
@@ -33,27 +45,72 @@ static THEIRS: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 /// The function given to [`guard`].
 static NATIVE: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Installs our handler around glibc's; once it is there, does nothing.
+/// Our handler is in the chain.
+static GUARDED: AtomicBool = AtomicBool::new(false);
+
+/// Installs our handler around the present one; while it is there, does nothing. One call at a time, of this or [`unguard`].
 ///
 /// # Safety
 /// As for [`super::guard_credentials`].
 pub(super) unsafe fn guard(native: fn() -> usize) -> Result<(), Error> {
-    let mut action = Action { handler: core::ptr::null_mut(), flags: 0, restorer: core::ptr::null_mut(), mask: 0 };
-    // SAFETY: asks for the present action only.
-    unsafe { sigaction(None, Some(&mut action))? };
-    let ours = handle as *const () as *mut c_void;
-    if action.handler == ours {
+    if GUARDED.load(Ordering::Relaxed) {
         return Ok(());
     }
+    let mut action = present()?;
     // glibc installs its handler before the first thread is made, and `init` makes threads.
     if action.handler.is_null() {
         return Err(Error::Layout("no handler for changes of credentials".into()));
     }
     THEIRS.store(action.handler, Ordering::Release);
     NATIVE.store(native as *mut c_void, Ordering::Release);
-    action.handler = ours;
+    action.handler = ours();
+    let mut before = Action::NONE;
     // SAFETY: only the handler is another, and ours calls the one that was there.
-    unsafe { sigaction(Some(&action), None) }
+    unsafe { sigaction(Some(&action), Some(&mut before))? };
+    THEIRS.store(before.handler, Ordering::Release);
+    GUARDED.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Takes our handler out, unless somebody has put one before it. True: it is out, and nobody runs it.
+pub(super) fn unguard() -> bool {
+    if !GUARDED.load(Ordering::Relaxed) {
+        return true;
+    }
+    let Ok(mut action) = present() else { return false };
+    if action.handler != ours() {
+        return false;
+    }
+    action.handler = THEIRS.load(Ordering::Acquire);
+    let mut before = Action::NONE;
+    // SAFETY: the handler that was there before ours, and called by it.
+    if unsafe { sigaction(Some(&action), Some(&mut before)) }.is_err() {
+        return false;
+    }
+    if before.handler != ours() {
+        // Somebody has come between, and calls ours: his is to stay.
+        // SAFETY: it was there a moment ago.
+        let _ = unsafe { sigaction(Some(&before), None) };
+        return false;
+    }
+    GUARDED.store(false, Ordering::Relaxed);
+    // Others may be in our handler still. The signal is blocked in its own handler, so once every thread has answered
+    // another, by the handler that was there before, none is. This is a change to the ids that are.
+    // SAFETY: changes nothing, and may be called anywhere.
+    unsafe { libc::setresuid(KEEP, KEEP, KEEP) };
+    true
+}
+
+fn ours() -> *mut c_void {
+    handle as *const () as *mut c_void
+}
+
+/// The action in force.
+fn present() -> Result<Action, Error> {
+    let mut action = Action::NONE;
+    // SAFETY: asks for the present action only.
+    unsafe { sigaction(None, Some(&mut action))? };
+    Ok(action)
 }
 
 /// The system call, past libc, which hides this signal.

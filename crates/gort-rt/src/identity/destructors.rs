@@ -139,6 +139,24 @@ impl KeyTables {
         }
     }
 
+    /// See [`super::forget_keys`].
+    ///
+    /// # Safety
+    /// As there.
+    pub(super) unsafe fn forget(&self, is_ours: fn(*const c_void) -> bool) {
+        for key in 0..self.first_len * self.second_len {
+            // SAFETY: the table has so many entries, of words.
+            let function = unsafe {
+                let entry = self.keys.add(key * self.key_size);
+                AtomicPtr::<c_void>::from_ptr(entry.add(self.key_destructor).cast_mut().cast()).load(Ordering::Acquire)
+            };
+            if !function.is_null() && is_ours(function) {
+                // SAFETY: nobody uses the key any more. (If it is not one now, the call does nothing.)
+                unsafe { libc::pthread_key_delete(key as libc::pthread_key_t) };
+            }
+        }
+    }
+
     /// Frees the blocks of values beyond the first, which is part of the TCB.
     ///
     /// # Safety

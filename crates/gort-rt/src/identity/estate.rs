@@ -12,7 +12,7 @@
 //! The resolver's state itself lies outside of libc's variables. It is closed by libc's public function for that.
 
 use core::ffi::{c_int, c_void};
-use core::ptr;
+use core::{mem, ptr};
 use std::alloc::{GlobalAlloc, Layout, System};
 
 use super::glibc::{Glibc, Resolver};
@@ -87,6 +87,22 @@ pub(super) unsafe fn inherit(glibc: &Glibc, share: Share, tp: usize) {
             share.start(tp).add(i).write(word);
         }
         System.dealloc(estate.cast(), layout(share.words()));
+    }
+}
+
+/// Frees all estates; what malloc's caches in them hold is lost.
+///
+/// # Safety
+/// `share` is libc's share of blocks, and nobody inherits any more.
+pub(super) unsafe fn unload(share: Share) {
+    let mut estate = mem::replace(&mut HEAP.lock().0, ptr::null_mut());
+    while !estate.is_null() {
+        // SAFETY: records in the list are complete, and were allocated with this layout.
+        unsafe {
+            let next = (*estate).next;
+            System.dealloc(estate.cast(), layout(share.words()));
+            estate = next;
+        }
     }
 }
 

@@ -34,7 +34,7 @@
 //!
 //! [`create`], then any number of times: [`start`] on the block, user code, [`run_destructors`] on the block, [`reset`] by
 //! anyone. At last [`destroy`]. [`changing`] precedes and [`refresh`] follows each `dlopen` and `dlclose`. Once per process,
-//! [`guard_credentials`].
+//! [`guard_credentials`]; and when the library goes, [`unload`].
 //!
 //! # Known limits
 //!
@@ -68,7 +68,7 @@ mod tests;
 
 use crate::chaos::{happens, Whim};
 use core::ops::Range;
-use std::ffi::{c_int, CStr, OsString};
+use std::ffi::{c_int, c_void, CStr, OsString};
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -183,6 +183,26 @@ struct State {
 
 static STATE: OnceLock<State> = OnceLock::new();
 
+/// What [`look_up`] has found.
+static GLIBC: OnceLock<Glibc> = OnceLock::new();
+
+/// Finds by name what is needed of the C library, for which it takes the loader's lock. Whoever may not wait for that lock later
+/// calls this before; any number of calls at a time.
+pub(crate) fn look_up() {
+    // An error that is not of the moment is `init`'s to tell.
+    let _ = glibc();
+}
+
+fn glibc() -> Result<Glibc, Error> {
+    if let Some(found) = GLIBC.get() {
+        return Ok(found.clone());
+    }
+    let found = Glibc::find()?;
+    // Not under the lock of the cell, which others would wait for.
+    let _ = GLIBC.set(found.clone());
+    Ok(found)
+}
+
 /// Finds out how thread blocks are made here. Once it has succeeded, later calls do nothing; after a failure, which may be one
 /// of the moment, they try again.
 ///
@@ -246,7 +266,7 @@ pub(crate) fn mode() -> &'static Mode {
 
 /// Makes a block at the top of `[lo, hi)` and returns its thread pointer.
 ///
-/// `tid` is what mutexes know the goroutine by: unique among living goroutines, in 2^22 .. 2^30, where no real thread's is.
+/// `tid` is what mutexes know the goroutine by: unique among living goroutines of the process, in 2^22 .. 2^30, where no real thread's is.
 /// Fails if the mapping is too small or memory is short.
 ///
 /// # Safety
@@ -409,14 +429,48 @@ fn choose(choice: Choice, recipe: &Recipe) -> Result<Mode, Error> {
 /// Makes `setuid`, `setgid` and their kin work while kernel threads run goroutines. Without it they never return.
 ///
 /// `native` says what the calling kernel thread's own thread pointer is, or zero if the calling code runs on it already. It
-/// is called in a signal handler on any thread. Call this once, after [`init`]; later calls do nothing. Fails if the C
-/// library has not the mechanism that this mends.
+/// is called in a signal handler on any thread. Call this after [`init`]; later calls do nothing, until
+/// [`unguard_credentials`]. Fails if the C library has not the mechanism that this mends.
 ///
 /// # Safety
 /// `native` may be called at any instruction, is async-signal-safe, and is right.
 pub(crate) unsafe fn guard_credentials(native: fn() -> usize) -> Result<(), Error> {
     // SAFETY: the caller's promise, passed on.
     unsafe { credentials::guard(native) }
+}
+
+/// Undoes [`guard_credentials`]. False: somebody has put a handler before ours since, and calls it.
+pub(crate) fn unguard_credentials() -> bool {
+    credentials::unguard()
+}
+
+/// Deletes all pthread keys whose destructor is at an address that `is_ours` approves of; as far as the C library lets itself be
+/// looked into.
+///
+/// # Safety
+/// No such key is used any more.
+pub(crate) unsafe fn forget_keys(is_ours: fn(*const c_void) -> bool) {
+    if let Ok(glibc) = glibc() {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { glibc.keys.forget(is_ours) };
+    }
+}
+
+/// Frees what is kept for blocks to come, when none is left and none will be made. False: blocks are left, since donors' can
+/// never go, and their memory must stay.
+///
+/// # Safety
+/// No other function of this module is called any more, but those that have been called have returned.
+pub(crate) unsafe fn unload() -> bool {
+    let Some(state) = STATE.get() else { return true };
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        if let Some(share) = state.libc {
+            estate::unload(share);
+        }
+        modules::unload();
+    }
+    state.mode == Mode::Built
 }
 
 impl State {
@@ -428,7 +482,7 @@ impl State {
             Some(value) if value == "donor" => Choice::Donor,
             Some(value) => return Err(Error::Variable(value)),
         };
-        let glibc = Glibc::find()?;
+        let glibc = glibc()?;
         destructors::check(&glibc)?;
         // A library that another thread loads at this moment makes blocks differ for no reason that lasts: look again.
         const LOOKS: usize = 4;

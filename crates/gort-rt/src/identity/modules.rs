@@ -347,14 +347,36 @@ fn learn(glibc: &Glibc, _guard: &Guard<'_>) -> Result<&'static View, Error> {
     Ok(view)
 }
 
+/// A list in the chain of all so far.
+struct Node {
+    list: List,
+    /// The one before.
+    next: Option<&'static Node>,
+}
+
+/// The newest list.
+static LISTS: AtomicPtr<Node> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Frees all lists.
+///
+/// # Safety
+/// No other function of this module is called any more.
+pub(super) unsafe fn unload() {
+    CURRENT.store(core::ptr::null_mut(), Ordering::Relaxed);
+    let mut node = LISTS.swap(core::ptr::null_mut(), Ordering::Relaxed);
+    while !node.is_null() {
+        // SAFETY: nodes were leaked boxes, and nobody looks at them any more. (Views are two words each, and stay lost.)
+        let list = unsafe { Box::from_raw(node) };
+        node = list.next.map_or(core::ptr::null_mut(), ptr_of);
+    }
+}
+
+fn ptr_of(node: &'static Node) -> *mut Node {
+    (&raw const *node).cast_mut()
+}
+
 /// Keeps one copy of each distinct list. Called with [`LEARNING`] held.
 fn share(list: List) -> &'static List {
-    /// All lists so far, newest first.
-    struct Node {
-        list: List,
-        next: Option<&'static Node>,
-    }
-    static LISTS: AtomicPtr<Node> = AtomicPtr::new(core::ptr::null_mut());
     // SAFETY: nodes are leaked before they are stored.
     let first = unsafe { LISTS.load(Ordering::Acquire).as_ref::<'static>() };
     let mut at = first;
@@ -365,7 +387,7 @@ fn share(list: List) -> &'static List {
         at = node.next;
     }
     let node: &'static Node = Box::leak(Box::new(Node { list, next: first }));
-    LISTS.store((&raw const *node).cast_mut(), Ordering::Release);
+    LISTS.store(ptr_of(node), Ordering::Release);
     &node.list
 }
 

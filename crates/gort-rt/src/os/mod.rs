@@ -16,7 +16,7 @@
 //! | [`futex_wake`] | wake sleepers on a word; says how many | yes |
 //! | [`membarrier_register`] | once before [`membarrier`]; false when the platform has no such fence | no |
 //! | [`membarrier`] | every thread of the process executes a full fence before this returns | yes |
-//! | [`ExitKey`] | be told, on the thread itself, that a thread ends | no |
+//! | [`ExitKey`], [`forget_exit_keys`] | be told, on the thread itself, that a thread ends; not any more | no |
 //! | [`spawn_thread`] | start a kernel thread, on which no signal handler runs; allocates | no |
 //! | [`remember_mask`], [`take_signals`], [`refuse_signals`] | note which signals the starter of the runtime takes; let handlers run for the same ones on one of the runtime's threads, or for none | yes |
 //! | [`create_thread`], [`RealThreads`], [`wants_real_thread`] | start kernel threads where hooks make goroutines of threads | no |
@@ -57,7 +57,7 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, deadline: Option<u64>)
 }
 
 pub(crate) use linux::{
-    available_cpus, create_thread, epoll, forget_rseq, futex_wake, gettid, mem, membarrier, membarrier_register, now,
-    poll, read_file, refuse_signals, remember_mask, sched_yield, sleep_ns, spawn_thread, take_signals, thread_count,
-    wants_real_thread, write_stderr, ExitKey, RealThreads, Thread,
+    available_cpus, create_thread, epoll, forget_exit_keys, forget_rseq, futex_wake, gettid, mem, membarrier,
+    membarrier_register, now, poll, read_file, refuse_signals, remember_mask, sched_yield, sleep_ns, spawn_thread,
+    take_signals, thread_count, wants_real_thread, write_stderr, ExitKey, RealThreads, Thread,
 };

@@ -296,6 +296,15 @@ fn forget(fd: c_int, desc: &Desc, closing: bool) {
     make_ready(runnable);
 }
 
+/// Gives the records of all descriptors back.
+///
+/// # Safety
+/// Nobody waits, and no function of this module is called any more.
+pub(crate) unsafe fn unload() {
+    // SAFETY: the caller's promise, passed on.
+    unsafe { table::unload() };
+}
+
 /// Makes goroutines runnable whose waits were claimed.
 fn make_ready(mut runnable: Batch) {
     while let Some(task) = runnable.pop() {

@@ -1,6 +1,6 @@
 //! The table of descriptors: a record for each number, found by an index, without a lock.
 //!
-//! Chunks of records are mapped when a number in them is first waited for, and never given back. The table has room for
+//! Chunks of records are mapped when a number in them is first waited for, and given back when the library goes. The table has room for
 //! 4 million numbers, four times the kernel's usual limit; larger ones are not pollable.
 
 use super::desc::Desc;
@@ -34,14 +34,32 @@ pub(super) fn get(fd: c_int) -> Option<&'static Desc> {
 #[cold]
 fn make(fd: c_int) -> Option<&'static Desc> {
     let slot = TABLE.get(usize::try_from(fd).ok()? / CHUNK)?;
-    let bytes = (CHUNK * size_of::<Desc>()).next_multiple_of(os::mem::page_size());
-    let fresh = os::mem::reserve(bytes).ok()?;
+    let fresh = os::mem::reserve(bytes()).ok()?;
     // Release: see `find`.
     if slot.compare_exchange(ptr::null_mut(), fresh.cast(), Ordering::AcqRel, Ordering::Acquire).is_err() {
         // SAFETY: somebody else was first, so nobody knows this one.
-        unsafe { os::mem::unreserve(fresh, bytes) };
+        unsafe { os::mem::unreserve(fresh, bytes()) };
     }
     find(fd)
+}
+
+/// Bytes of a chunk.
+fn bytes() -> usize {
+    (CHUNK * size_of::<Desc>()).next_multiple_of(os::mem::page_size())
+}
+
+/// Gives all records back.
+///
+/// # Safety
+/// Nobody looks at one any more.
+pub(super) unsafe fn unload() {
+    for chunk in &TABLE {
+        let records = chunk.swap(ptr::null_mut(), Ordering::Relaxed);
+        if !records.is_null() {
+            // SAFETY: `make` reserved it, and the caller's promise. (Records own nothing.)
+            unsafe { os::mem::unreserve(records.cast(), bytes()) };
+        }
+    }
 }
 
 /// Calls `f` for each record that exists, with its number.

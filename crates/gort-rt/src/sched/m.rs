@@ -243,6 +243,23 @@ pub(crate) fn all() -> impl Iterator<Item = &'static M> {
     core::iter::successors(next(&NEWEST), move |m| next(&m.older))
 }
 
+/// Frees all Ms.
+///
+/// # Safety
+/// No thread of the runtime's is left, and none that has an M calls in any more.
+pub(crate) unsafe fn unload() {
+    let mut m = NEWEST.swap(ptr::null_mut(), Ordering::Acquire);
+    while !m.is_null() {
+        // SAFETY: the chain holds Ms, allocated with this layout, and nobody looks at them any more.
+        unsafe {
+            let older = (*m).older.load(Ordering::Relaxed);
+            m.drop_in_place();
+            System.dealloc(m.cast(), Layout::new::<M>());
+            m = older;
+        }
+    }
+}
+
 /// The thread pointer of the kernel thread that calls, if it is one of the runtime's and runs on another base now; else 0.
 /// Async-signal-safe, and right at every instruction: it does not trust the base that it runs on.
 pub(crate) fn native_base() -> usize {

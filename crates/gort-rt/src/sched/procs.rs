@@ -35,7 +35,7 @@ use crate::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use crate::os;
 use crate::sched::budget;
 use crate::sched::gfree;
-use crate::sched::global::{Batch, Sched};
+use crate::sched::global::{self, Batch, Sched};
 use crate::sched::p::P;
 use crate::sched::pool;
 use crate::sched::revoke;
@@ -83,9 +83,13 @@ impl Procs {
 
     /// Makes room for Ps, of which none is made so far.
     fn reserve(&self) -> Result<(), i32> {
-        let bytes = (MOST * mem::size_of::<P>()).next_multiple_of(os::mem::page_size());
-        self.first.store(os::mem::reserve(bytes)?.cast(), Ordering::Release);
+        self.first.store(os::mem::reserve(Procs::bytes())?.cast(), Ordering::Release);
         Ok(())
+    }
+
+    /// Bytes of that room.
+    fn bytes() -> usize {
+        (MOST * mem::size_of::<P>()).next_multiple_of(os::mem::page_size())
     }
 
     /// Ps that are not retired.
@@ -182,6 +186,23 @@ pub(crate) fn retire(s: &'static Sched) -> bool {
         }
     }
     true
+}
+
+/// Frees all Ps and the room for them.
+///
+/// # Safety
+/// The runtime has ended, and nobody looks at what it had.
+pub(crate) unsafe fn unload() {
+    let Some(Sched { ps, .. }) = global::try_sched() else { return };
+    let first = ps.first.load(Ordering::Relaxed);
+    let made = ps.made.swap(0, Ordering::Relaxed);
+    if made > 0 {
+        // SAFETY: so many have been written side by side, in memory that `reserve` has made; and the caller's promise.
+        unsafe {
+            ptr::slice_from_raw_parts_mut(first, made).drop_in_place();
+            os::mem::unreserve(first.cast(), Procs::bytes());
+        }
+    }
 }
 
 /// Gives what `p`, which is the caller's, keeps for goroutines to come to where all find it.

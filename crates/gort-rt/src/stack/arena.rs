@@ -16,7 +16,8 @@
 //!   `Chunk::guarded`.
 //! * The table's lock protects appending to the chunk table. Order: class, then table.
 //! * Readers ([`Arena::find`], [`Arena::for_each_slot`]) take no lock: the table's length is stored (Release) after the
-//!   entry, `used` after the side record is filled in, and neither chunks nor records ever go away.
+//!   entry, `used` after the side record is filled in, and neither chunks nor records ever go away
+//!   ([`Arena::unload`], at the end of the library, has no readers).
 //!
 //! # Life of a slot
 //!
@@ -220,6 +221,18 @@ impl Arena {
         let published = &self.table.0[..self.chunks.load(Acquire)];
         // SAFETY: entries below the published length were stored before it, and chunks are never unmapped.
         published.iter().map(|entry| unsafe { &*entry.load(Relaxed) })
+    }
+
+    /// See [`super::unload`].
+    ///
+    /// # Safety
+    /// As there.
+    pub(super) unsafe fn unload(&self) {
+        let chunks = self.chunks.swap(0, Relaxed);
+        for entry in &self.table.0[..chunks] {
+            // SAFETY: entries below the length are chunks, and nobody looks at them any more.
+            unsafe { Chunk::unmap(entry.load(Relaxed)) };
+        }
     }
 
     /// A slot of a class: the one freed last, or a fresh one.

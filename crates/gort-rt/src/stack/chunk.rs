@@ -91,6 +91,26 @@ impl Chunk {
     }
 }
 
+impl Chunk {
+    /// Gives the chunk's address space back, and its records.
+    ///
+    /// # Safety
+    /// Nobody knows the chunk any more but the caller, and what is in its slots is dead.
+    pub(super) unsafe fn unmap(this: *mut Chunk) {
+        // SAFETY: `map_chunk` made both mappings; the record lies in the one that goes last.
+        unsafe {
+            let Chunk { base, shift, count, .. } = *this;
+            mem::unreserve(base, (count as usize) << shift);
+            mem::unreserve(this.cast(), side_bytes(count as usize));
+        }
+    }
+}
+
+/// Bytes of the mapping of a chunk's records.
+fn side_bytes(count: usize) -> usize {
+    (size_of::<Chunk>() + count * size_of::<Side>()).next_multiple_of(mem::page_size())
+}
+
 /// Whether so many bytes of address space are to be had; an errno if not.
 pub(super) fn has_room(bytes: usize) -> Result<(), i32> {
     let start = mem::reserve(bytes)?;
@@ -105,7 +125,7 @@ pub(super) fn map_chunk(bytes: usize, shift: u32, first_index: u32) -> Result<&'
         return Err(libc::ENOMEM);
     }
     let count = bytes >> shift;
-    let side_len = (size_of::<Chunk>() + count * size_of::<Side>()).next_multiple_of(mem::page_size());
+    let side_len = side_bytes(count);
     let side = mem::reserve(side_len)?;
     let base = reserve_aligned(bytes).inspect_err(|_| {
         // SAFETY: reserved above, and nobody knows it.

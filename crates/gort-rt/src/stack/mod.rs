@@ -153,6 +153,15 @@ pub(crate) fn for_each_slot(f: &mut dyn FnMut(&Slot)) {
     ARENA.for_each_slot(f);
 }
 
+/// Gives all address space back, wait words and side records included.
+///
+/// # Safety
+/// No slot is in use, nobody looks at one or at its wait word any more, and none is asked for.
+pub(crate) unsafe fn unload() {
+    // SAFETY: the caller's promise, passed on.
+    unsafe { ARENA.unload() };
+}
+
 /// The thread pointer of the identity on the stack that a wait word belongs to.
 pub(crate) fn tp_of(wait: &'static AtomicU64) -> usize {
     // SAFETY: wait words are handed out by `Slot` only, and are the first field of the slot's side record, which is never
