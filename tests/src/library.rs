@@ -28,6 +28,31 @@ impl Directory {
         Directory(path)
     }
 
+    /// Compiles the program of C that is the file `source`, and returns its path. The environment may name another compiler, in
+    /// `CC`.
+    ///
+    /// # Panics
+    /// The compiler refused.
+    pub fn program(&self, source: impl AsRef<Path>, flags: &[&str]) -> PathBuf {
+        let source = source.as_ref();
+        let program = self.0.join(source.file_stem().expect("a file"));
+        let mut command = Command::new(std::env::var("CC").unwrap_or("cc".into()));
+        command.arg("-o").args([&program, source]).args(flags);
+        assert!(command.status().expect("there is a compiler").success(), "{command:?}");
+        program
+    }
+
+    /// Copies a library, and returns the copy's path: to the loader it is another one.
+    ///
+    /// # Panics
+    /// There is no such file.
+    pub fn copy(&self, library: impl AsRef<Path>, name: &str) -> PathBuf {
+        let copy = self.0.join(name);
+        let library = library.as_ref();
+        fs::copy(library, &copy).unwrap_or_else(|e| panic!("{}: {e}", library.display()));
+        copy
+    }
+
     /// Compiles a library, of C or, where the first of the flags is `-xc++`, of C++, and returns its path. The environment may
     /// name other compilers, in `CC` and `CXX`.
     ///
