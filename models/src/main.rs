@@ -17,6 +17,7 @@ mod arch;
 mod atomic;
 #[path = "../../crates/gort-rt/src/chaos/mod.rs"]
 mod chaos;
+mod debug;
 mod engine;
 mod error;
 mod ffi;

@@ -11,6 +11,7 @@ pub mod signals;
 pub mod subprocess;
 
 pub mod cthreads;
+pub mod dumps;
 pub mod kinds;
 pub mod library;
 pub mod locks;

@@ -121,12 +121,12 @@ impl Runtime {
 /// Starts a goroutine that runs `f` and, after its thread-local destructors, what `f` returned. Starts the runtime, if that
 /// was not done.
 ///
-/// `f` must not unwind. `stack`: usable bytes, or None for the configured size.
+/// `f` must not unwind. `stack`: usable bytes, or None for the configured size. `O` is the type that dumps name as its origin.
 ///
 /// # Safety
 /// What `f` borrows outlives the goroutine.
 #[inline]
-pub(crate) unsafe fn spawn<F, D>(thread: Arc<Inner>, stack: Option<usize>, f: F) -> Result<(), Error>
+pub(crate) unsafe fn spawn<O, F, D>(thread: Arc<Inner>, stack: Option<usize>, f: F) -> Result<(), Error>
 where
     F: FnOnce() -> D + Send,
     D: FnOnce(),
@@ -134,8 +134,8 @@ where
     let entry = start::runtime()?;
     match entry.runtime {
         // SAFETY: the same contract.
-        Runtime::Scheduler(s) => unsafe { spawn::spawn(s, thread, stack, f) },
+        Runtime::Scheduler(s) => unsafe { spawn::spawn::<O, _, _>(s, thread, stack, f) },
         // SAFETY: the same contract.
-        Runtime::Threads(threads) => unsafe { threads.spawn(thread, stack, f) },
+        Runtime::Threads(threads) => unsafe { threads.spawn::<O, _, _>(thread, stack, f) },
     }
 }

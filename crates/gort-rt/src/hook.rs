@@ -17,6 +17,7 @@ use crate::thread;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 pub use crate::arch::system_call;
+pub use crate::debug::why::Why;
 pub use crate::poll::{
     closing, descriptor, opened, own_descriptors, wait_any, Attempt, Descriptor, Interest, Stamp, Waited,
 };
@@ -87,8 +88,10 @@ pub fn has_waiters(key: usize) -> bool {
 }
 
 /// Parks the calling goroutine until a wake of `key`, or until `deadline`, unless `ready` says that it need not (`Changed`).
-/// `ready` and `last` are called at most once each, as `sync::futex::wait_unless` says; [`may_park`] has said yes.
+/// `ready` and `last` are called at most once each, as `sync::futex::wait_unless` says; [`may_park`] has said yes. `why` says
+/// what is there.
 pub fn wait_unless(
+    why: Why,
     key: usize,
     bits: u32,
     deadline: Option<u64>,
@@ -96,7 +99,7 @@ pub fn wait_unless(
     last: impl FnOnce() -> bool,
 ) -> Wait {
     let g = sched::parkable().expect("the caller has asked");
-    futex::wait_unless(g, key, bits, deadline, ready, last)
+    futex::wait_unless(g, why, key, bits, deadline, ready, last)
 }
 
 /// One try of the calling goroutine to have the lock at `key`, then a wait for it until a wake or until `deadline`. See

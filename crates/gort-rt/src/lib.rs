@@ -14,6 +14,7 @@
 //! | `stack`, `arch`, `os` | memory, the processor, the kernel |
 //! | `chaos` | a mode for tests |
 //! | `sched`, `time`, `sync`, `poll` | G, M, P; timers; what goroutines wait on; the netpoller |
+//! | `debug` | what a dump shows |
 //! | `backend`, `oneone` | whether the scheduler carries goroutines, or a kernel thread each |
 //! | `start`, `stop`, `gate`, `phase`, `unload` | the beginning and the end of the runtime; the end of the library |
 
@@ -31,6 +32,7 @@ mod atomic;
 mod backend;
 mod chaos;
 mod config;
+mod debug;
 mod error;
 mod fork;
 mod gate;
@@ -61,6 +63,7 @@ pub mod thread;
 
 pub use backend::{backend, Backend};
 pub use config::Config;
+pub use debug::dump::dump;
 pub use error::Error;
 pub use start::set_procs;
 pub use stats::{stats, Stats};

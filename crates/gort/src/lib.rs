@@ -24,7 +24,7 @@
 pub use gort_interpose as interpose;
 pub use gort_macros::{callback, main, test};
 pub use gort_rt::{
-    alloc, backend, ffi, io, set_procs, shutdown, stats, thread, Backend, Config, Error, Stats, TLS_SLOTS,
+    alloc, backend, dump, ffi, io, set_procs, shutdown, stats, thread, Backend, Config, Error, Stats, TLS_SLOTS,
 };
 
 mod application;

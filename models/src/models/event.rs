@@ -4,13 +4,14 @@
 
 use crate::engine::{keep, spawn, Tracked};
 use crate::sched::g::G;
+use crate::debug::why::Why;
 use crate::sync::event::Event;
 
 /// A goroutine waits.
 pub(super) fn goroutine() {
     let (event, result) = (keep(Event::new()), keep(Tracked::new(0)));
     let waiter = G::goroutine().go(move |_| {
-        event.wait();
+        event.wait(Why::Scope);
         assert_eq!(result.read(|n| *n), 1);
     });
     result.write(|n| *n = 1);
@@ -27,7 +28,7 @@ pub(super) fn plain_thread() {
         // SAFETY: as above.
         unsafe { Event::set(event) };
     });
-    event.wait();
+    event.wait(Why::Scope);
     assert_eq!(result.read(|n| *n), 1);
     setter.join().expect("it has not panicked");
 }

@@ -1,6 +1,7 @@
 //! A goroutine, or what else an M runs. Its wait word is the real one; its stack is that of a thread of the model.
 
 use crate::atomic::{AtomicU64, Ordering};
+use crate::debug::why::Why;
 use crate::engine::{self, Parker, Thread, Tracked};
 use crate::sched::m::M;
 use crate::sched::pool::Link;
@@ -110,7 +111,7 @@ impl G {
         self.parker.get().expect("it has run before").unpark();
     }
 
-    pub(crate) fn arm(&self) -> Ticket {
+    pub(crate) fn arm(&self, _: Why) -> Ticket {
         // SAFETY: models' Gs live as long as the execution.
         Ticket { word: self.wait, seq: waitword::arm(self.wait) }
     }

@@ -21,7 +21,7 @@ use crate::Ours;
 use core::ffi::c_void;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use gort_rt::ffi::blocking;
-use gort_rt::hook::{self, KernelWait, Silent, Wait};
+use gort_rt::hook::{self, KernelWait, Silent, Wait, Why};
 use libc::{c_int, clockid_t, pthread_cond_t, pthread_mutex_t, timespec};
 
 /// What this file defines.
@@ -114,7 +114,7 @@ unsafe fn park(cond: *mut pthread_cond_t, mutex: *mut pthread_mutex_t, when: Opt
         released = unsafe { pthread_mutex_unlock(mutex) };
         released == 0
     };
-    let end = hook::wait_unless(cond as usize, ANY, when, || false, release);
+    let end = hook::wait_unless(Why::Condition(cond as usize), cond as usize, ANY, when, || false, release);
     if released != 0 {
         if end == Wait::Woken {
             // SAFETY: the caller's promise. The signal that came to us was for those who wait.

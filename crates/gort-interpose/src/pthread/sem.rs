@@ -11,7 +11,7 @@ use crate::switch::may_park;
 use crate::sys::fail;
 use crate::Ours;
 use gort_rt::ffi::blocking;
-use gort_rt::hook::{self, Wait};
+use gort_rt::hook::{self, Wait, Why};
 use libc::{c_int, clockid_t, sem_t, timespec};
 
 /// What this file defines.
@@ -46,7 +46,7 @@ unsafe fn wait(sem: *mut sem_t, limit: Option<Limit>, real: impl FnOnce() -> c_i
         return fail(libc::ETIMEDOUT) as c_int;
     }
     loop {
-        match hook::wait_unless(sem as usize, ANY, when, got, || true) {
+        match hook::wait_unless(Why::Semaphore(sem as usize), sem as usize, ANY, when, got, || true) {
             Wait::Changed => return 0,
             Wait::TimedOut => return fail(libc::ETIMEDOUT) as c_int,
             Wait::Woken => {}

@@ -14,7 +14,9 @@
 //! afterwards.
 
 use super::last::OwnHandle;
+use super::seat::{self, Seat};
 use super::Threads;
+use crate::debug::record::Origin;
 use crate::ffi::extra_m;
 use crate::identity;
 use crate::os::{self, ExitKey};
@@ -25,6 +27,7 @@ use core::cell::Cell;
 use core::ffi::c_void;
 use core::mem;
 use core::ptr;
+use core::sync::atomic::Ordering;
 use std::sync::Arc;
 
 /// `PTHREAD_DESTRUCTOR_ITERATIONS`, as far as POSIX guarantees it and libraries have it.
@@ -41,6 +44,7 @@ pub(super) struct Body {
     rounds: Cell<u32>,
     done: Cell<Option<Done>>,
     handle: OwnHandle,
+    seat: &'static Seat,
 }
 
 /// The key whose destructor ends goroutines. None: the process has no key left.
@@ -50,13 +54,22 @@ pub(super) fn key() -> Option<ExitKey> {
 
 impl Body {
     /// Makes the calling thread the goroutine with the handle `thread`.
-    pub(super) fn begin(threads: &'static Threads, thread: Arc<Inner>, handle: OwnHandle) -> &'static Body {
+    pub(super) fn begin(
+        threads: &'static Threads,
+        thread: Arc<Inner>,
+        handle: OwnHandle,
+        origin: Origin,
+    ) -> &'static Body {
+        let seat = seat::take();
+        seat.tid.store(os::gettid(), Ordering::Relaxed);
+        seat.record.born(thread.id(), thread.name_bytes(), || &seat.name, origin);
         let body: &'static Body = Box::leak(Box::new(Body {
             threads,
             g: G::native(Kind::Thread),
             rounds: Cell::new(ROUNDS - 1),
             done: Cell::new(None),
             handle,
+            seat,
         }));
         body.g.thread.set(Arc::into_raw(thread));
         body.g.tls.set(SLOT_G, &body.g);
@@ -88,6 +101,7 @@ impl Body {
     fn end(self: Box<Body>) {
         let threads = self.threads;
         threads.ended(); // before anybody who joins can look
+        self.seat.get_up();
         if let Some(done) = self.done.take() {
             done();
         }

@@ -3,11 +3,13 @@
 //! std brings what a thread needs on every target: name, stack and guard, the report of an overflow. What is left to do here
 //! is that a goroutine knows itself as one, and that its end is where the other backend has it: after the destructors of
 //! thread-local variables and of pthread keys; see [`body`]. And that the end of the runtime leaves no thread behind; see
-//! [`last`].
+//! [`last`]. What dumps show of it is in [`seat`].
 
 mod body;
 mod last;
+pub(crate) mod seat;
 
+use crate::debug::record::Origin;
 use crate::error::Error;
 use crate::gate;
 use crate::os::ExitKey;
@@ -68,8 +70,13 @@ impl Threads {
         self.procs.swap(n, Ordering::Relaxed)
     }
 
+    /// Goroutines that have not ended.
+    pub(crate) fn alive(&self) -> usize {
+        self.alive.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn count(&self, stats: &mut Stats) {
-        let alive = self.alive.load(Ordering::Relaxed);
+        let alive = self.alive();
         stats.procs = self.procs();
         stats.goroutines = alive;
         stats.kernel_threads = alive;
@@ -104,7 +111,12 @@ impl Threads {
     ///
     /// # Safety
     /// What `f` borrows outlives the goroutine.
-    pub(crate) unsafe fn spawn<F, D>(&'static self, thread: Arc<Inner>, stack: Option<usize>, f: F) -> Result<(), Error>
+    pub(crate) unsafe fn spawn<O, F, D>(
+        &'static self,
+        thread: Arc<Inner>,
+        stack: Option<usize>,
+        f: F,
+    ) -> Result<(), Error>
     where
         F: FnOnce() -> D + Send,
         D: FnOnce(),
@@ -117,7 +129,7 @@ impl Threads {
         let handle = OwnHandle::none();
         let theirs = handle.clone();
         let main = move || {
-            let body = Body::begin(self, thread, theirs);
+            let body = Body::begin(self, thread, theirs, Origin::of::<O>());
             let done = f();
             // SAFETY: the caller vouches for what it borrows, until the goroutine's end.
             unsafe { body.at_end(done) };

@@ -22,11 +22,14 @@
 //! | [`create_thread`], [`RealThreads`], [`wants_real_thread`] | start kernel threads where hooks make goroutines of threads | no |
 //! | [`available_cpus`] | how many processors this process may keep busy; allocates | no |
 //! | [`forget_rseq`] | the kernel no longer writes to the calling thread's area for restartable sequences | yes |
+//! | [`getpid`] | the kernel's number of this process | yes |
 //! | [`gettid`] | the kernel's number of the calling thread | yes |
 //! | [`sched_yield`] | let another kernel thread run | yes |
 //! | [`sleep_ns`] | sleep at least so long, signals notwithstanding | yes |
 //! | [`read_file`] | read a file from its start into a buffer | yes |
 //! | [`write_stderr`] | write to descriptor 2, as far as it goes | yes |
+//! | [`write_all`] | write to a descriptor, waiting where it is full | yes |
+//! | [`activity`] | what a thread of this process does, if the kernel tells | yes |
 //! | [`thread_count`] | how many kernel threads this process has | yes |
 //! | [`mem::page_size`] | the unit of all lengths in `mem` | yes |
 //! | [`mem::reserve`] | address space that costs memory only where it is touched; zero; never huge pages | yes |
@@ -57,7 +60,8 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, deadline: Option<u64>)
 }
 
 pub(crate) use linux::{
-    available_cpus, create_thread, epoll, forget_exit_keys, forget_rseq, futex_wake, gettid, mem, membarrier,
-    membarrier_register, now, poll, read_file, refuse_signals, remember_mask, sched_yield, sleep_ns, spawn_thread,
-    take_signals, thread_count, wants_real_thread, write_stderr, ExitKey, RealThreads, Thread,
+    activity, available_cpus, create_thread, epoll, forget_exit_keys, forget_rseq, futex_wake, getpid, gettid, mem,
+    membarrier, membarrier_register, now, poll, read_file, refuse_signals, remember_mask, sched_yield, sleep_ns,
+    spawn_thread, take_signals, thread_count, wants_real_thread, write_all, write_stderr, Activity, ExitKey,
+    RealThreads, Thread,
 };

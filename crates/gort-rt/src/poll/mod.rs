@@ -51,6 +51,7 @@ pub(crate) use events::{
 };
 
 use crate::chaos::{happens, Whim};
+use crate::debug::why::Why;
 use crate::fork;
 use crate::sched;
 use crate::sched::g::{Ticket, G};
@@ -214,7 +215,7 @@ fn wait_for(attempts: &mut [Attempt], deadline: Option<u64>, exclusive: bool) ->
 }
 
 fn wait_on(g: &G, attempts: &mut [Attempt], deadline: Option<u64>, exclusive: bool) -> Waited {
-    let ticket = g.arm();
+    let ticket = g.arm(reason(attempts));
     let mut queued = 0;
     let mut result = Waited::Ready;
     let all = attempts.iter().try_for_each(|attempt| {
@@ -254,6 +255,17 @@ fn wait_on(g: &G, attempts: &mut [Attempt], deadline: Option<u64>, exclusive: bo
     }
     attempts.iter_mut().for_each(Attempt::sample);
     result
+}
+
+/// What a goroutine waits for that waits on these attempts.
+fn reason(attempts: &[Attempt]) -> Why {
+    match attempts {
+        [one] => match one.interest {
+            Interest::Read => Why::Read(one.of.fd),
+            Interest::Write => Why::Write(one.of.fd),
+        },
+        all => Why::Any(all.first().map_or(-1, |first| first.of.fd), all.len()),
+    }
 }
 
 /// A hooked call has made this number: what was known of it is of another file.

@@ -104,10 +104,12 @@ impl Numbered {
             Until::Deadline(when) => Some(when),
             Until::End => None,
         };
-        record.begin_join().and_then(|()| record.await_end(deadline)).map_err(|refusal| match refusal {
-            Refusal::Nobody => libc::ESRCH,
-            Refusal::Taken => libc::EINVAL,
-            Refusal::Late => libc::ETIMEDOUT,
+        record.begin_join().and_then(|()| record.await_end(self.slot.record.id(), deadline)).map_err(|refusal| {
+            match refusal {
+                Refusal::Nobody => libc::ESRCH,
+                Refusal::Taken => libc::EINVAL,
+                Refusal::Late => libc::ETIMEDOUT,
+            }
         })?;
         let value = record.result();
         record.close(); // though the scheduler may not have let go yet
@@ -154,6 +156,7 @@ impl Numbered {
     pub fn set_name(&self, name: &[u8]) {
         if let Some(record) = self.open() {
             record.set_name(name);
+            self.slot.record.rename(&name[..name.len().min(NAME_BYTES - 1)], self.slot.name());
         }
     }
 }

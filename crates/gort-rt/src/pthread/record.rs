@@ -15,6 +15,7 @@
 //! *Holds* keep the body from being used again: one is the scheduler's, until nobody runs on the stack any more; one is the
 //! number's, until the goroutine was joined or detached. Who lets go of the last buries the body.
 
+use crate::debug::why::Why;
 use crate::os;
 use crate::sched;
 use crate::sched::deadlock::Blocked;
@@ -139,9 +140,9 @@ impl Record {
         let _ = self.state.compare_exchange(JOINING, JOINABLE, Ordering::Release, Ordering::Relaxed);
     }
 
-    /// Having claimed the right to join: waits for the end, at most until `deadline` (nanoseconds of the monotonic clock; None:
+    /// Having claimed the right to join the goroutine numbered `id`: waits for its end, at most until `deadline` (nanoseconds of the monotonic clock; None:
     /// for ever). The right is given back if the goroutine has not ended then.
-    pub(super) fn await_end(&self, deadline: Option<u64>) -> Result<(), Refusal> {
+    pub(super) fn await_end(&self, id: u64, deadline: Option<u64>) -> Result<(), Refusal> {
         loop {
             let seen = self.ended.compare_exchange(RUNNING, WAITED, Ordering::Acquire, Ordering::Acquire);
             if seen == Err(ENDED) {
@@ -154,7 +155,7 @@ impl Record {
             match sched::parkable() {
                 Some(g) => {
                     // SAFETY: the word lives as long as the number, which we are joining.
-                    unsafe { futex::wait(g, &self.ended, WAITED, u32::MAX, deadline) };
+                    unsafe { futex::wait_for(g, Why::Join(id), &self.ended, WAITED, u32::MAX, deadline) };
                 }
                 None => {
                     let _blocked = deadline.is_none().then(Blocked::here);

@@ -11,6 +11,7 @@
 
 use crate::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::chaos;
+use crate::debug::dump;
 use crate::os;
 use crate::poll;
 use crate::sched::census;
@@ -21,6 +22,9 @@ static ENABLED: AtomicBool = AtomicBool::new(false);
 static REPORTED: AtomicBool = AtomicBool::new(false);
 /// Kernel threads, not the runtime's, that wait without a deadline for another thread of this process.
 static BLOCKED: AtomicU32 = AtomicU32::new(0);
+
+/// Goroutines that the report of a dead-lock shows.
+const SHOWN: usize = 100;
 
 /// Switches the report on or off.
 pub(crate) fn init(on: bool) {
@@ -85,4 +89,5 @@ pub(crate) fn check(s: &Sched) {
         chaos::describe()
     );
     os::write_stderr(report.as_bytes());
+    dump::list(s, SHOWN);
 }

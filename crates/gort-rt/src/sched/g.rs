@@ -22,6 +22,8 @@
 //! How it waits is argued in `waitword`.
 
 use crate::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::debug::record::Record;
+use crate::debug::why::Why;
 use crate::identity;
 use crate::pthread;
 use crate::sched::global::sched;
@@ -73,6 +75,8 @@ pub(crate) struct G {
     pub(crate) numbered: Cell<bool>,
     /// The wait word.
     pub(crate) wait: &'static AtomicU64,
+    /// What a dump shows of the goroutine.
+    pub(crate) record: &'static Record,
     /// Handle of the goroutine as users see it; owned (a leaked `Arc`) while the goroutine lives. Null for one that
     /// `pthread_create` made, which has none before it asks for it.
     pub(crate) thread: Cell<*const Inner>,
@@ -88,6 +92,8 @@ pub(crate) struct G {
 
 /// The wait word of Gs that never wait on one: g0s and foreign Gs.
 static NO_WAIT: AtomicU64 = AtomicU64::new(0);
+/// Their record, which nobody looks at.
+static NO_RECORD: Record = Record::new();
 
 /// Bytes from the thread pointer down to the G, before alignment; the same for all goroutines.
 static BELOW: AtomicUsize = AtomicUsize::new(0);
@@ -112,6 +118,7 @@ impl G {
             kind,
             numbered: Cell::new(false),
             wait: &NO_WAIT,
+            record: &NO_RECORD,
             thread: Cell::new(ptr::null()),
             closure: Cell::new(ptr::null_mut()),
             top: Cell::new(ptr::null_mut()),
@@ -125,6 +132,7 @@ impl G {
         G {
             kind: Kind::Goroutine,
             wait: slot.wait,
+            record: slot.record,
             tp: Cell::new(tp),
             slot: MaybeUninit::new(slot),
             ..G::native(Kind::Goroutine)
@@ -161,11 +169,13 @@ impl G {
         self.slot().usable() == sched().usual_slot.load(Ordering::Relaxed)
     }
 
-    /// Begins a wait and returns its ticket. The goroutine must go on to [`crate::sched::park`], unless it takes the wait back
+    /// Begins a wait, for which `why` is the reason, and returns its ticket. The goroutine must go on to [`crate::sched::park`], unless it takes the wait back
     /// by [`G::disarm`].
     #[inline]
-    pub(crate) fn arm(&self) -> Ticket {
-        Ticket { word: self.wait, seq: waitword::arm(self.wait) }
+    pub(crate) fn arm(&self, why: Why) -> Ticket {
+        let seq = waitword::arm(self.wait);
+        self.record.waits(seq, why);
+        Ticket { word: self.wait, seq }
     }
 
     /// Takes an armed wait back. False: a waker has claimed it already.

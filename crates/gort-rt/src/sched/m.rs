@@ -15,6 +15,7 @@ use crate::sched::revoke::Revoke;
 use crate::tls::{TlsBlock, SLOT_G};
 use core::cell::Cell;
 use core::ptr;
+use core::sync::atomic::AtomicPtr as Shown; // no part of a protocol
 use std::alloc::{handle_alloc_error, GlobalAlloc, Layout, System};
 
 /// What the context that is switched to must do for the one that was left; see `sched::switch`.
@@ -51,7 +52,8 @@ pub(crate) struct M {
     pub(crate) p: AtomicPtr<P>,
     /// Number of the last P held: a hint for choosing a timer shard.
     pub(crate) last_p: Cell<u32>,
-    pub(crate) curg: Cell<*const G>,
+    /// The goroutine that runs here. Owner writes; only dumps read it, and nothing else.
+    pub(crate) curg: Shown<G>,
     pub(crate) after: Cell<After>,
     /// True while this M looks for work and is counted in `nmspinning`.
     pub(crate) spinning: Cell<bool>,
@@ -107,7 +109,7 @@ impl M {
             syscall_tick: AtomicU32::new(0),
             p: AtomicPtr::new(ptr::null_mut()),
             last_p: Cell::new(0),
-            curg: Cell::new(ptr::null()),
+            curg: Shown::new(ptr::null_mut()),
             after: Cell::new(After::Nothing),
             spinning: Cell::new(false),
             fed: Cell::new(false),
@@ -171,6 +173,11 @@ impl M {
     pub(crate) fn p(&self) -> Option<&'static P> {
         // SAFETY: Ps live as long as the process.
         unsafe { self.p.load(Ordering::Relaxed).as_ref() }
+    }
+
+    /// Whether the M waits for events, or is about to.
+    pub(crate) fn is_polling(&self) -> bool {
+        self.polling.load(Ordering::Relaxed)
     }
 
     /// Whether the P is gone, or about to go; a hint for those outside the runtime.

@@ -119,6 +119,16 @@ impl P {
         self.ring.len()
     }
 
+    /// Whether a goroutine stands in runnext.
+    pub(crate) fn has_next(&self) -> bool {
+        !self.runnext.is_empty()
+    }
+
+    /// Goroutines that were spawned here and have not begun.
+    pub(crate) fn not_begun(&self) -> usize {
+        self.young_len.load(Ordering::Relaxed)
+    }
+
     /// Whether anything waits here.
     pub(crate) fn has_work(&self) -> bool {
         self.has_hidden() || self.ring_len() as i32 > 0

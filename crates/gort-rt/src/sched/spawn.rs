@@ -37,26 +37,31 @@ const COLOURS: u32 = 8;
 
 /// Starts a goroutine that runs `f` and, after its thread-local destructors, what `f` returned.
 ///
-/// `f` must not unwind. `stack`: usable bytes, or None for the configured size.
+/// `f` must not unwind. `stack`: usable bytes, or None for the configured size. `O` is the type that dumps name as its origin.
 ///
 /// # Safety
 /// What `f` borrows outlives the goroutine.
-pub(crate) unsafe fn spawn<F, D>(s: &'static Sched, thread: Arc<Inner>, stack: Option<usize>, f: F) -> Result<(), Error>
+pub(crate) unsafe fn spawn<O, F, D>(
+    s: &'static Sched,
+    thread: Arc<Inner>,
+    stack: Option<usize>,
+    f: F,
+) -> Result<(), Error>
 where
     F: FnOnce() -> D,
     D: FnOnce(),
 {
-    if !Unborn::<F>::FITS {
+    if !Unborn::<F, O>::FITS {
         let boxed: Box<dyn FnOnce() -> Box<dyn FnOnce()>> = {
             let f: Box<dyn FnOnce() -> Box<dyn FnOnce()> + '_> = Box::new(move || Box::new(f()));
             // SAFETY: the caller vouches that what `f` borrows outlives the goroutine, and only the goroutine holds it.
             unsafe { mem::transmute(f) }
         };
         // SAFETY: the same contract.
-        return unsafe { spawn_small(s, thread, stack, boxed) };
+        return unsafe { spawn_small::<O, _, _>(s, thread, stack, boxed) };
     }
     // SAFETY: the same contract.
-    unsafe { spawn_small(s, thread, stack, f) }
+    unsafe { spawn_small::<O, _, _>(s, thread, stack, f) }
 }
 
 /// As [`spawn`], of a goroutine without a handle and with a stack of `usable` bytes at least, which `introduce` gets to see
@@ -75,7 +80,7 @@ where
     };
     // Never of the usual size, of which there must be as many as `budget` has promised: rather of the next larger one.
     let usable = if is_usual(s, usable) { stack::slot_bytes(slot_size(s.stack_size()))? } else { usable };
-    let task = Unborn::make(admit(s, false)?, None, f);
+    let task = Unborn::<F, F>::make(admit(s, false)?, None, f);
     // SAFETY: the task is ours and unborn.
     let g = unsafe { embody_now(s, task, usable)? };
     // SAFETY: the goroutine is ours until it is queued.
@@ -92,14 +97,14 @@ fn is_usual(s: &Sched, usable: usize) -> bool {
     (usable <= s.stack_size() && usable > s.stack_size() / 4) || slot(usable) == slot(s.stack_size())
 }
 
-unsafe fn spawn_small<F, D>(s: &'static Sched, thread: Arc<Inner>, stack: Option<usize>, f: F) -> Result<(), Error>
+unsafe fn spawn_small<O, F, D>(s: &'static Sched, thread: Arc<Inner>, stack: Option<usize>, f: F) -> Result<(), Error>
 where
     F: FnOnce() -> D,
     D: FnOnce(),
 {
     let usual = stack.is_none_or(|n| is_usual(s, n));
     let block = admit(s, usual)?;
-    let task = Unborn::make(block, Some(thread), f);
+    let task = Unborn::<F, O>::make(block, Some(thread), f);
     match stack {
         // SAFETY: the task is ours and unborn; its goroutine is ours until it is queued.
         Some(usable) if !usual => unsafe { wake::ready(&raw const (*embody_now(s, task, usable)?).task, true) },
@@ -158,6 +163,7 @@ fn admit(s: &'static Sched, usual: bool) -> Result<*mut Task, Error> {
 fn ended(g: &G) {
     let m = enter(g);
     census::count(sched(), m.p(), Event::Ended);
+    g.record.ended();
     leave(m);
 }
 

@@ -86,7 +86,7 @@ fn swap_out(g: &G, m: &'static M, after: After) {
                         // SAFETY: `next` came from a queue, so it is saved, and ours alone; its stack and identity live.
                         unsafe {
                             (*next).m.set(m);
-                            m.curg.set(next);
+                            m.curg.store(next.cast_mut(), Ordering::Relaxed);
                             arch::switch(g.sp.as_ptr(), (*next).sp.get(), (*next).tp.get());
                         }
                         // SAFETY: whoever resumed g set its M.
@@ -105,7 +105,7 @@ fn swap_out(g: &G, m: &'static M, after: After) {
         m.parked.store(1, Ordering::Relaxed);
     }
     m.after.set(after);
-    m.curg.set(ptr::null());
+    m.curg.store(ptr::null_mut(), Ordering::Relaxed);
     // SAFETY: g0 was saved when this M last left it, and only this M resumes it, with the thread's own base.
     unsafe { arch::switch(g.sp.as_ptr(), m.g0.sp.get(), m.g0.tp.get()) };
     // SAFETY: as above.
@@ -118,7 +118,7 @@ pub(crate) fn execute(m: &'static M, task: *const Task) {
     // SAFETY: `g` came from a queue or was handed over: saved, alive and ours alone.
     unsafe {
         (*g).m.set(m);
-        m.curg.set(g);
+        m.curg.store(g.cast_mut(), Ordering::Relaxed);
         arch::switch(m.g0.sp.as_ptr(), (*g).sp.get(), (*g).tp.get());
     }
     finish(m);

@@ -11,12 +11,14 @@
 //! That a stack can be had is made sure when the goroutine is spawned (see `budget`), so that it is `spawn` that fails.
 
 use crate::arch;
+use crate::debug::record::Origin;
 use crate::sched::g::G;
 use crate::sched::p::P;
 use crate::sched::pool::{Depot, Link};
 use crate::sched::spawn;
-use crate::thread::Inner;
+use crate::thread::{self, Inner};
 use core::cell::Cell;
+use core::marker::PhantomData;
 use core::mem;
 use core::ptr;
 use std::alloc::{handle_alloc_error, GlobalAlloc, Layout, System};
@@ -85,12 +87,13 @@ impl Task {
     }
 }
 
-/// A goroutine that has been spawned and has not run.
+/// A goroutine that has been spawned and has not run. `O` is the type that says where it comes from.
 #[repr(C)]
-pub(crate) struct Unborn<F> {
+pub(crate) struct Unborn<F, O> {
     task: Task,
     thread: Option<Arc<Inner>>,
     f: F,
+    origin: PhantomData<fn() -> O>,
 }
 
 /// Bytes of a block; two cache lines.
@@ -157,13 +160,13 @@ pub(crate) fn trim() {
     }
 }
 
-impl<F, D> Unborn<F>
+impl<F, D, O> Unborn<F, O>
 where
     F: FnOnce() -> D,
     D: FnOnce(),
 {
     /// Whether an `Unborn` with this closure fits a block.
-    pub(crate) const FITS: bool = mem::size_of::<Unborn<F>>() <= BLOCK && mem::align_of::<Unborn<F>>() <= 64;
+    pub(crate) const FITS: bool = mem::size_of::<Unborn<F, O>>() <= BLOCK && mem::align_of::<Unborn<F, O>>() <= 64;
 
     /// Writes a goroutine to be into `block`, which belongs to the caller and then to queues.
     pub(crate) fn make(block: *mut Task, thread: Option<Arc<Inner>>, f: F) -> *const Task {
@@ -176,19 +179,19 @@ where
             discard: Some(Self::discard),
         };
         // SAFETY: the block is the caller's, and large and aligned enough.
-        unsafe { block.cast::<Unborn<F>>().write(Unborn { task, thread, f }) };
+        unsafe { block.cast::<Unborn<F, O>>().write(Unborn { task, thread, f, origin: PhantomData }) };
         block
     }
 
     unsafe fn discard(task: *const Task) {
         // SAFETY: as in `embody`.
-        drop(unsafe { task.cast::<Unborn<F>>().read() });
+        drop(unsafe { task.cast::<Unborn<F, O>>().read() });
     }
 
     unsafe fn embody(task: *const Task, g: *const G) {
         // SAFETY: the function pointer in the task is that of its type, and `make` wrote it. (`repr(C)`: the task comes
         // first.) The contents are moved out; the block goes back to the pool.
-        let Unborn { thread, f, .. } = unsafe { task.cast::<Unborn<F>>().read() };
+        let Unborn { thread, f, .. } = unsafe { task.cast::<Unborn<F, O>>().read() };
         // SAFETY: the caller vouches for `g`; the closure, at most a block long, and the first frame go below `top`, on a
         // stack that nobody else touches.
         unsafe {
@@ -196,9 +199,14 @@ where
             let closure = at as *mut u8;
             closure.cast::<F>().write(f);
             (*g).closure.set(closure);
-            if let Some(thread) = &thread {
-                thread.bind((*g).wait);
-            }
+            let (id, name) = match &thread {
+                Some(thread) => {
+                    thread.bind((*g).wait);
+                    (thread.id(), thread.name_bytes())
+                }
+                None => (thread::new_id(), &b""[..]),
+            };
+            (*g).record.born(id, name, || (*g).slot().name(), Origin::of::<O>());
             (*g).thread.set(thread.map_or(ptr::null(), Arc::into_raw));
             (*g).sp.set(arch::prepare(closure, spawn::main::<F, D>, g.cast_mut().cast()));
         }

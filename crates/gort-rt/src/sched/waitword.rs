@@ -115,6 +115,33 @@ pub(crate) fn is_open(word: &AtomicU64, seq: u64) -> bool {
     now == seq | ARMED || now == seq | PARKED
 }
 
+/// How far a wait has come, for those who only look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stage {
+    /// It is over, or none has begun.
+    Over,
+    /// It has begun; the goroutine is about to be saved, or takes the wait back.
+    Armed(u64),
+    /// The goroutine is saved.
+    Parked(u64),
+}
+
+/// The stage of the present wait, with its number.
+pub(crate) fn look(word: &AtomicU64) -> Stage {
+    // Acquire: what the goroutine said of the wait before it was saved.
+    let now = word.load(Ordering::Acquire);
+    match now & STATE {
+        ARMED => Stage::Armed(now & !STATE),
+        PARKED => Stage::Parked(now & !STATE),
+        _ => Stage::Over,
+    }
+}
+
+/// How many waits there have been.
+pub(crate) fn count(word: &AtomicU64) -> u64 {
+    word.load(Ordering::Relaxed) / (STATE + 1)
+}
+
 /// A word in which the wait number 4 is open, parked, or over: for tests.
 #[cfg(test)]
 pub(crate) fn for_test(open: bool) -> &'static AtomicU64 {

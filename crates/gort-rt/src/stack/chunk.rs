@@ -2,18 +2,20 @@
 //!
 //! How chunks are made and shared is argued at the head of `arena`.
 
+use core::ptr;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
 use super::{Slot, GUARD};
 use crate::chaos::{happens, Whim};
+use crate::debug::record::{Name, Record};
 use crate::os::mem;
 
 /// Alignment of chunks: what one page of the last level of page tables covers.
 const CHUNK_ALIGN: usize = 2 << 20;
 
 /// What is known of a slot besides its address. All zero before the first use.
-#[repr(C)]
+#[repr(C, align(64))]
 pub(super) struct Side {
     pub(super) wait: AtomicU64,
     /// The chunk that the slot is of. Written before the slot is first handed out, constant after that.
@@ -23,6 +25,8 @@ pub(super) struct Side {
     /// The thread pointer of the identity at the slot's top; [`UNGUARDED`] until the guard is in place, [`BARE`] while
     /// there is no identity.
     pub(super) tp: AtomicUsize,
+    /// What a dump shows of the goroutine on the slot.
+    pub(super) record: Record,
 }
 
 /// See [`Side::tp`].
@@ -37,6 +41,8 @@ pub(super) struct Chunk {
     pub(super) base: *mut u8,
     /// The side records, `count` of them.
     pub(super) sides: *const Side,
+    /// Room for the names of goroutines on the slots, `count` of them.
+    names: *const Name,
     /// Bytes per slot, as a power of two.
     pub(super) shift: u32,
     pub(super) count: u32,
@@ -65,6 +71,15 @@ impl Chunk {
         unsafe { &*self.sides.add(n as usize) }
     }
 
+    /// Room for the name of the goroutine on the slot that `side` is the record of, a slot of this chunk.
+    pub(super) fn name(&'static self, side: &'static Side) -> &'static Name {
+        // SAFETY: both point into the array of side records of this chunk.
+        let n = unsafe { ptr::from_ref(side).offset_from(self.sides) } as usize;
+        assert!(n < self.count as usize);
+        // SAFETY: `names` points at `count` rooms that are never unmapped, and zero is a valid room.
+        unsafe { &*self.names.add(n) }
+    }
+
     /// The low end of slot `n`, where its guard is.
     pub(super) fn start(&self, n: u32) -> *mut u8 {
         self.base.wrapping_add((n as usize) << self.shift)
@@ -79,6 +94,7 @@ impl Chunk {
             hi: start.wrapping_add(1 << self.shift),
             index: self.first_index + n,
             wait: &side.wait,
+            record: &side.record,
             side,
         }
     }
@@ -108,7 +124,7 @@ impl Chunk {
 
 /// Bytes of the mapping of a chunk's records.
 fn side_bytes(count: usize) -> usize {
-    (size_of::<Chunk>() + count * size_of::<Side>()).next_multiple_of(mem::page_size())
+    (size_of::<Chunk>() + count * (size_of::<Side>() + size_of::<Name>())).next_multiple_of(mem::page_size())
 }
 
 /// Whether so many bytes of address space are to be had; an errno if not.
@@ -132,17 +148,19 @@ pub(super) fn map_chunk(bytes: usize, shift: u32, first_index: u32) -> Result<&'
         unsafe { mem::unreserve(side, side_len) }
     })?;
     let record = side.cast::<Chunk>();
-    // SAFETY: the mapping is page-aligned and large enough for the record and `count` side records behind it, which start
-    // at a multiple of their alignment because the record's size is one of its own, the same. It is never unmapped.
+    // SAFETY: the mapping is page-aligned and large enough for the record and `count` side records and names behind it, which
+    // start at multiples of their alignment because the sizes of what precedes are. It is never unmapped.
     unsafe {
         let sides = record.add(1).cast::<Side>();
+        let names = sides.add(count).cast::<Name>();
         let (used, guarded) = (AtomicU32::new(0), AtomicU32::new(0));
-        record.write(Chunk { base, sides, shift, count: count as u32, first_index, used, guarded });
+        record.write(Chunk { base, sides, names, shift, count: count as u32, first_index, used, guarded });
         Ok(&*record)
     }
 }
 
 const _: () = assert!(size_of::<Chunk>().is_multiple_of(align_of::<Side>()));
+const _: () = assert!(size_of::<Side>() == 64 && align_of::<Name>() <= align_of::<Side>());
 
 /// Reserves `bytes` from a multiple of [`CHUNK_ALIGN`] on.
 fn reserve_aligned(bytes: usize) -> Result<*mut u8, i32> {

@@ -33,6 +33,7 @@ mod reserve;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use crate::debug::record::{Name, Record};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use error::AllocError;
@@ -72,6 +73,8 @@ pub(crate) struct Slot {
     /// A word that belongs to the slot and outlives what is in it: it is never unmapped, and keeps its value from one use
     /// of the slot to the next. 0 at the first use.
     pub(crate) wait: &'static AtomicU64,
+    /// What a dump shows of the goroutine on the slot. Outlives it likewise.
+    pub(crate) record: &'static Record,
     side: &'static Side,
 }
 
@@ -85,6 +88,17 @@ impl Slot {
     /// Bytes between `lo` and `hi`.
     pub(crate) fn usable(&self) -> usize {
         self.hi as usize - self.lo as usize
+    }
+
+    /// Room for that goroutine's name, which outlives it likewise.
+    pub(crate) fn name(&self) -> &'static Name {
+        // SAFETY: every slot that was handed out has its chunk noted, and chunks are never unmapped.
+        unsafe { &*self.side.chunk.load(Ordering::Relaxed) }.name(self.side)
+    }
+
+    /// The thread pointer of the identity at the slot's top, if there is one.
+    pub(crate) fn tp(&self) -> Option<usize> {
+        Some(self.side.tp.load(Ordering::Acquire)).filter(|&tp| tp > chunk::BARE)
     }
 
     /// Notes that an identity with this thread pointer is at the slot's top. See [`for_each_tp`].
@@ -172,8 +186,7 @@ pub(crate) fn tp_of(wait: &'static AtomicU64) -> usize {
 /// Calls `f` with the thread pointer of every identity on a stack.
 pub(crate) fn for_each_tp(f: &mut dyn FnMut(usize)) {
     for_each_slot(&mut |slot| {
-        let tp = slot.side.tp.load(Ordering::Acquire);
-        if tp > chunk::BARE {
+        if let Some(tp) = slot.tp() {
             f(tp);
         }
     });

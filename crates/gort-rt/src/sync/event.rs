@@ -14,6 +14,7 @@
 //! the event accordingly.
 
 use crate::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::debug::why::Why;
 use crate::os;
 use crate::sched;
 use crate::sched::g::{Ticket, G};
@@ -80,19 +81,19 @@ impl Event {
         }
     }
 
-    /// Waits for the event. One waiter only, once.
-    pub(crate) fn wait(&self) {
+    /// Waits for the event, which is `what`. One waiter only, once.
+    pub(crate) fn wait(&self, what: Why) {
         if self.is_set() {
             return;
         }
         match sched::parkable() {
-            Some(g) => self.wait_on_goroutine(g),
+            Some(g) => self.wait_on_goroutine(g, what),
             None => self.wait_on_thread(),
         }
     }
 
-    fn wait_on_goroutine(&self, g: &G) {
-        let ticket = g.arm();
+    fn wait_on_goroutine(&self, g: &G, what: Why) {
+        let ticket = g.arm(what);
         self.waiter.set(g);
         match self.state.compare_exchange(EMPTY, ticket.seq(), Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => {

@@ -37,6 +37,7 @@ pub(crate) mod sentry;
 use crate::arch;
 use crate::atomic::{bound, fence, spin_loop, AtomicU32, Ordering};
 use crate::chaos::{self, Whim};
+use crate::debug::why::Why;
 use crate::sched::g::{Claim, Ticket, G};
 use crate::sched::global::Batch;
 use crate::sched::{self, wake};
@@ -231,25 +232,42 @@ pub enum Wait {
 /// # Safety
 /// `word` is readable.
 pub(crate) unsafe fn wait(g: &G, word: *const AtomicU32, expected: u32, bits: u32, deadline: Option<u64>) -> Wait {
-    // SAFETY: the caller vouches for the word.
-    let changed = || unsafe { (*word).load(Ordering::SeqCst) } != expected;
-    wait_unless(g, word as usize, bits, deadline, changed, || true)
+    // SAFETY: the caller's promise.
+    unsafe { wait_for(g, Why::Word(word as usize), word, expected, bits, deadline) }
 }
 
-/// Makes the running goroutine `g` wait for a wake of `key`, unless `ready` says that it need not (`Changed`).
+/// As [`wait`], for what the word stands for.
+///
+/// # Safety
+/// As for [`wait`].
+pub(crate) unsafe fn wait_for(
+    g: &G,
+    why: Why,
+    word: *const AtomicU32,
+    expected: u32,
+    bits: u32,
+    deadline: Option<u64>,
+) -> Wait {
+    // SAFETY: the caller vouches for the word.
+    let changed = || unsafe { (*word).load(Ordering::SeqCst) } != expected;
+    wait_unless(g, why, word as usize, bits, deadline, changed, || true)
+}
+
+/// Makes the running goroutine `g` wait for a wake of `key`, the address of what `why` says, unless `ready` says that it need not (`Changed`).
 ///
 /// `ready` runs under the bucket's lock, after the goroutine was counted in: it must not wait, wake, or switch. `last` runs
 /// when any wake would reach the goroutine already, without the lock: it may wake and yield, and must not wait. If it
 /// returns false the wait is taken back: `Changed`, or `Woken` if a wake was spent on it.
 pub(crate) fn wait_unless(
     g: &G,
+    why: Why,
     key: usize,
     bits: u32,
     deadline: Option<u64>,
     ready: impl FnOnce() -> bool,
     last: impl FnOnce() -> bool,
 ) -> Wait {
-    match wait_or(g, key, bits, deadline, |_| ready().then_some(()), last) {
+    match wait_or(g, why, key, bits, deadline, |_| ready().then_some(()), last) {
         Ok(wait) => wait,
         Err(()) => Wait::Changed,
     }
@@ -258,6 +276,7 @@ pub(crate) fn wait_unless(
 /// As [`wait_unless`]; what `instead` returns in place of waiting is the error.
 fn wait_or<R>(
     g: &G,
+    why: Why,
     key: usize,
     bits: u32,
     deadline: Option<u64>,
@@ -273,7 +292,7 @@ fn wait_or<R>(
         bucket.count_out(1);
         return Err(other);
     }
-    let ticket = g.arm();
+    let ticket = g.arm(why);
     let node = Node { links: Links::new(), word: key, bits, ticket };
     // SAFETY: it is new, and stays here until the wait is over: then somebody has taken it out, or we do.
     unsafe { queue.waiters.push(&node) };

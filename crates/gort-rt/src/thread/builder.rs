@@ -74,13 +74,13 @@ impl Builder {
         if mem::size_of::<F>() > LARGEST_CLOSURE {
             let f = Box::new(f);
             // SAFETY: the same contract.
-            return unsafe { self.spawn_small(f, scope) };
+            return unsafe { self.spawn_small::<F, _, _>(f, scope) };
         }
         // SAFETY: the same contract.
-        unsafe { self.spawn_small(f, scope) }
+        unsafe { self.spawn_small::<F, _, _>(f, scope) }
     }
 
-    unsafe fn spawn_small<F, T>(self, f: F, scope: Option<Arc<Data>>) -> io::Result<JoinHandle<T>>
+    unsafe fn spawn_small<O, F, T>(self, f: F, scope: Option<Arc<Data>>) -> io::Result<JoinHandle<T>>
     where
         F: FnOnce() -> T + Send,
         T: Send,
@@ -115,7 +115,7 @@ impl Builder {
             }
         };
         // SAFETY: the caller's promise; `main` does not unwind, because the only user code in it is caught.
-        unsafe { backend::spawn(thread.inner, self.stack_size, main)? };
+        unsafe { backend::spawn::<O, _, _>(thread.inner, self.stack_size, main)? };
         Ok(JoinHandle { packet })
     }
 }

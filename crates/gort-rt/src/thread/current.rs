@@ -42,6 +42,11 @@ impl ThreadId {
     }
 }
 
+/// A number for a goroutine that has no handle so far.
+pub(crate) fn new_id() -> u64 {
+    ThreadId::new().0.get()
+}
+
 /// What a [`Thread`] points at.
 pub(crate) struct Inner {
     id: ThreadId,
@@ -59,13 +64,8 @@ unsafe impl Sync for Inner {}
 unsafe impl Send for Inner {}
 
 impl Inner {
-    pub(crate) fn new(name: Option<String>) -> Inner {
-        Inner {
-            id: ThreadId::new(),
-            name: name.map(String::into_boxed_str),
-            token: AtomicU64::new(0),
-            wait: Cell::new(None),
-        }
+    fn new(id: ThreadId, name: Option<String>) -> Inner {
+        Inner { id, name: name.map(String::into_boxed_str), token: AtomicU64::new(0), wait: Cell::new(None) }
     }
 
     /// Says whose handle this is, by the wait word.
@@ -103,7 +103,7 @@ pub struct Thread {
 
 impl Thread {
     pub(super) fn new(name: Option<String>) -> Thread {
-        Thread { inner: Arc::new(Inner::new(name)) }
+        Thread { inner: Arc::new(Inner::new(ThreadId::new(), name)) }
     }
 
     /// The number of this goroutine or thread.
@@ -151,13 +151,15 @@ pub(super) fn with_current<T>(f: impl FnOnce(&Thread) -> T) -> T {
         static CURRENT: OnceCell<Thread> = const { OnceCell::new() };
     }
     let make = || {
-        let thread = Thread::new(std::thread::current().name().map(str::to_owned));
         // SAFETY: the current goroutine lives.
-        if let Some(g) = unsafe { tls::current_goroutine().as_ref() } {
+        let g = unsafe { tls::current_goroutine().as_ref() };
+        let id = g.and_then(|g| NonZeroU64::new(g.record.id())).map_or_else(ThreadId::new, ThreadId);
+        let inner = Inner::new(id, std::thread::current().name().map(str::to_owned));
+        if let Some(g) = g {
             // SAFETY: nobody else knows the handle yet.
-            unsafe { thread.inner.bind(g.wait) };
+            unsafe { inner.bind(g.wait) };
         }
-        thread
+        Thread { inner: Arc::new(inner) }
     };
     let mut f = Some(f);
     CURRENT

@@ -3,6 +3,7 @@
 use super::current::Thread;
 use super::scope::Data;
 use super::Result;
+use crate::debug::why::Why;
 use crate::sync::event::Event;
 use core::cell::UnsafeCell;
 use core::fmt;
@@ -34,7 +35,7 @@ impl<T> Packet<T> {
     /// # Safety
     /// Called once, by the one who may join.
     pub(super) unsafe fn take(&self) -> Result<T> {
-        self.ended.wait();
+        self.ended.wait(Why::Join(self.thread.inner.id()));
         // SAFETY: `ended` is set, so the goroutine has written and will not touch it again.
         unsafe { (*self.result.get()).take() }.expect("a goroutine that has ended has left a result")
     }

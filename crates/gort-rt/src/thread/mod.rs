@@ -26,7 +26,7 @@ pub use scope::{scope, Scope, ScopedJoinHandle};
 pub use sleep::{sleep, sleep_until};
 pub use std::thread::{panicking, AccessError, LocalKey, Result};
 
-pub(crate) use current::Inner;
+pub(crate) use current::{new_id, Inner};
 pub(crate) use sleep::on_goroutine as sleep_until_ns;
 
 use crate::backend::Runtime;

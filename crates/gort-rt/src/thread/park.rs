@@ -16,6 +16,7 @@
 
 use super::current::{with_current, Inner};
 use crate::atomic::{AtomicU32, Ordering};
+use crate::debug::why::Why;
 use crate::os;
 use crate::sched::deadlock::Blocked;
 use crate::sched::g::G;
@@ -55,7 +56,7 @@ fn park_until(inner: &Inner, deadline: Option<u64>) {
 }
 
 fn on_goroutine(inner: &Inner, g: &G, deadline: Option<u64>) {
-    let ticket = g.arm();
+    let ticket = g.arm(Why::Unpark);
     // Release: the armed wait word, for the claim.
     if inner.token.compare_exchange(EMPTY, ticket.seq(), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
         let timer = deadline.map(|when| time::set(g, ticket, when));

@@ -4,6 +4,7 @@ use super::builder::Builder;
 use super::current::Thread;
 use super::join::JoinHandle;
 use super::Result;
+use crate::debug::why::Why;
 use crate::sync::event::Event;
 use core::fmt;
 use core::marker::PhantomData;
@@ -95,7 +96,7 @@ where
     };
     let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
     scope.data.leave();
-    scope.data.all_ended.wait();
+    scope.data.all_ended.wait(Why::Scope);
     match result {
         Err(payload) => resume_unwind(payload),
         Ok(_) if scope.data.panicked.load(Ordering::Relaxed) => panic!("a scoped goroutine panicked"),

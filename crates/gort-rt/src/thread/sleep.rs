@@ -1,6 +1,7 @@
 //! Sleeping.
 
 use super::park::deadline;
+use crate::debug::why::Why;
 use crate::os;
 use crate::sched;
 use crate::sched::g::G;
@@ -28,7 +29,7 @@ pub(crate) fn on_goroutine(g: &G, when: u64) {
     if when <= os::now() {
         return sched::yield_now(g);
     }
-    let ticket = g.arm();
+    let ticket = g.arm(Why::Moment);
     time::set(g, ticket, when);
     sched::park(g); // only the timer knows the ticket
 }

@@ -146,6 +146,7 @@ pub(crate) fn set(g: &G, ticket: Ticket, when: u64) -> Timer {
     let (hint, detached) = unsafe { ((*g.m.get()).last_p.get(), (*g.m.get()).p().is_none()) };
     let s = sched();
     let shard: &'static Shard = &s.ps[hint as usize].timers;
+    g.record.waits_until(ticket.seq(), when);
     shard.add(Entry { when, ticket });
     // The entry was made known, under a lock; whoever goes idle counts itself in, then looks at all entries. One of us sees
     // the other.

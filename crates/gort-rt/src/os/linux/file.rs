@@ -1,19 +1,32 @@
 //! The few bytes that the runtime reads and writes itself.
 
-use core::ffi::CStr;
+use core::ffi::{c_int, CStr};
 
+use super::epoll::poll;
 use super::syscall::syscall;
 
 /// Writes to descriptor 2, going on after interruptions and short writes, and giving up at any other error.
-pub(crate) fn write_stderr(mut bytes: &[u8]) {
+pub(crate) fn write_stderr(bytes: &[u8]) {
+    let _ = write(2, bytes, Err);
+}
+
+/// Writes to a descriptor, going on after interruptions and short writes, and waiting where a non-blocking one is full.
+pub(crate) fn write_all(fd: c_int, bytes: &[u8]) -> Result<(), i32> {
+    write(fd, bytes, |e| if e == libc::EAGAIN { poll(fd, true, None).map(drop) } else { Err(e) })
+}
+
+/// Writes all; `or` says whether to go on after an error other than an interruption.
+fn write(fd: c_int, mut bytes: &[u8], or: impl Fn(i32) -> Result<(), i32>) -> Result<(), i32> {
     while !bytes.is_empty() {
         // SAFETY: the kernel reads at most that many bytes of a live slice.
-        match unsafe { syscall(libc::SYS_write, [2, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0]) } {
-            Ok(n) if n > 0 => bytes = &bytes[n.min(bytes.len())..],
+        match unsafe { syscall(libc::SYS_write, [fd as usize, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0]) } {
+            Ok(0) => return Err(libc::EIO),
+            Ok(n) => bytes = &bytes[n.min(bytes.len())..],
             Err(libc::EINTR) => {}
-            _ => return,
+            Err(e) => or(e)?,
         }
     }
+    Ok(())
 }
 
 /// Reads a file from its start into `buffer`, and returns what was read: less than the file if the buffer is full.

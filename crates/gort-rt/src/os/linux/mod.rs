@@ -1,5 +1,6 @@
 //! Linux. Each file is one subject; [`syscall`] is the only one that enters the kernel.
 
+mod activity;
 mod clock;
 mod cpus;
 pub(crate) mod epoll;
@@ -12,14 +13,16 @@ mod signal;
 mod syscall;
 mod thread;
 
+pub(crate) use activity::{activity, Activity};
 pub(crate) use clock::{now, sleep_ns};
 pub(crate) use cpus::available_cpus;
 pub(crate) use epoll::poll;
 pub(crate) use fence::{membarrier, membarrier_register};
-pub(crate) use file::{read_file, write_stderr};
+pub(crate) use file::{read_file, write_all, write_stderr};
 pub(crate) use futex::{futex_wait, futex_wake};
 pub(crate) use key::{forget_exit_keys, ExitKey};
 pub(crate) use signal::{refuse_signals, remember_mask, take_signals};
 pub(crate) use thread::{
-    create_thread, forget_rseq, gettid, sched_yield, spawn_thread, thread_count, wants_real_thread, RealThreads, Thread,
+    create_thread, forget_rseq, getpid, gettid, sched_yield, spawn_thread, thread_count, wants_real_thread,
+    RealThreads, Thread,
 };

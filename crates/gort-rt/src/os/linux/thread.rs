@@ -205,6 +205,12 @@ pub(crate) fn forget_rseq(area: usize, len: usize) {
     let _ = unsafe { syscall(libc::SYS_rseq, args) };
 }
 
+/// The kernel's number of this process.
+pub(crate) fn getpid() -> i32 {
+    // SAFETY: no arguments; cannot fail.
+    unsafe { syscall(libc::SYS_getpid, [0; 6]) }.unwrap_or(0) as i32
+}
+
 /// The kernel's number of the calling thread.
 pub(crate) fn gettid() -> i32 {
     // SAFETY: no arguments; cannot fail.

@@ -36,6 +36,7 @@
 //! prefers writers), one of the waiting goroutines must be a waiter by that lock's own rules. There is always one then.
 
 use super::{bucket, run, wait_or, Bucket, Queue, Wait};
+use crate::debug::why::Why;
 use crate::sched::g::G;
 use crate::sched::global::Batch;
 use crate::sync::list::{Links, List, Listed};
@@ -137,7 +138,7 @@ pub(crate) fn lock_or_wait(
         }
         None
     };
-    match wait_or(g, key, bits, deadline, instead, || true) {
+    match wait_or(g, Why::Lock(key), key, bits, deadline, instead, || true) {
         Ok(Wait::TimedOut) => Step::TimedOut,
         Ok(_) => Step::Woken,
         Err(Some(result)) => Step::Result(result),

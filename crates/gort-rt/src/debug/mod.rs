@@ -1,0 +1,13 @@
+//! Seeing inside a process that runs.
+//!
+//! | File | Subject |
+//! |---|---|
+//! | `record` | what is shown of a goroutine, and how it is written and read without stopping anybody |
+//! | `why` | what a goroutine waits for |
+//! | `text` | text for a descriptor, without allocation |
+//! | `dump` | the dump: Ps, Ms, goroutines |
+
+pub(crate) mod dump;
+pub(crate) mod record;
+mod text;
+pub(crate) mod why;
