@@ -30,6 +30,7 @@ compile_error!("gort needs Linux on x86-64 or AArch64 with glibc so far");
 mod arch;
 mod atomic;
 mod backend;
+mod chain;
 mod chaos;
 mod config;
 mod debug;

@@ -9,15 +9,15 @@
 //!
 //! The handler allocates nothing, takes no lock, and uses no thread-local storage: it may have interrupted anything.
 
-use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
 use core::fmt::{self, Write};
-use core::mem::{transmute, MaybeUninit};
+use core::mem::transmute;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 use super::{find, Slot};
 use crate::arch;
+use crate::chain::{Chain, Former};
 use crate::os;
 
 pub(crate) use super::altstack::{thread_altstack, AltStack};
@@ -34,80 +34,21 @@ pub(crate) fn set_describe(describe: Describe) {
     DESCRIBE.store(describe as *mut (), Ordering::Release);
 }
 
-/// A signal that memory faults arrive as, and the action that was in force for it before ours.
-struct Previous {
-    signal: c_int,
-    action: UnsafeCell<MaybeUninit<libc::sigaction>>,
-    /// True while our handler is installed; `action` is constant then.
-    installed: AtomicBool,
-}
-
-// SAFETY: `action` is written only by `install`, before the handler that reads it exists; installing and removing are
-// not to be called at the same time, as their contract says.
-unsafe impl Sync for Previous {}
-
-impl Previous {
-    const fn new(signal: c_int) -> Self {
-        Self { signal, action: UnsafeCell::new(MaybeUninit::uninit()), installed: AtomicBool::new(false) }
-    }
-}
-
 /// Linux reports faults of memory with rights or a mapping missing by the first, of files cut short by the second; other
 /// systems report stack overflows by the second.
-static PREVIOUS: [Previous; 2] = [Previous::new(libc::SIGSEGV), Previous::new(libc::SIGBUS)];
+static CHAINS: [Chain; 2] = [Chain::new(libc::SIGSEGV), Chain::new(libc::SIGBUS)];
 
 /// Installs the handlers. The ones that were there are kept and called for faults that are not ours. Does nothing if they
 /// are installed. Not to be called from two threads at a time.
 pub(crate) fn install() -> Result<(), i32> {
-    for previous in &PREVIOUS {
-        if previous.installed.load(Ordering::Relaxed) {
-            continue;
-        }
-        // SAFETY: zero is a valid signal action; the calls get valid records, and the handler is async-signal-safe. The
-        // old action is in place before the new handler, which reads it, can run.
-        unsafe {
-            let mut ours: libc::sigaction = core::mem::zeroed();
-            ours.sa_sigaction = on_fault as *const () as usize;
-            ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-            check(libc::sigaction(previous.signal, ptr::null(), previous.action.get().cast()))?;
-            check(libc::sigaction(previous.signal, &ours, ptr::null_mut()))?;
-        }
-        previous.installed.store(true, Ordering::Release);
-    }
-    Ok(())
+    CHAINS.iter().try_for_each(|chain| chain.install(on_fault, 0))
 }
 
 /// Puts the previous handlers back and says whether that was possible: it is
 /// not when somebody has installed a handler since and may call ours. Not to be called from two threads at a time.
 pub(crate) fn uninstall() -> bool {
-    let mut complete = true;
-    for previous in &PREVIOUS {
-        if !previous.installed.load(Ordering::Relaxed) {
-            continue;
-        }
-        let mut current = MaybeUninit::<libc::sigaction>::uninit();
-        // SAFETY: the first call fills in the record; the second gets the action that `install` saved.
-        unsafe {
-            let known = libc::sigaction(previous.signal, ptr::null(), current.as_mut_ptr()) == 0;
-            if known
-                && current.assume_init_ref().sa_sigaction == on_fault as *const () as usize
-                && libc::sigaction(previous.signal, previous.action.get().cast(), ptr::null_mut()) == 0
-            {
-                previous.installed.store(false, Ordering::Release);
-            } else {
-                complete = false;
-            }
-        }
-    }
-    complete
-}
-
-fn check(result: c_int) -> Result<(), i32> {
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL))
-    }
+    // Both, whatever becomes of the first.
+    CHAINS.iter().filter(|chain| !chain.uninstall(on_fault)).count() == 0
 }
 
 /// The handler. The kernel passes the signal, what is known of it, and the interrupted context.
@@ -191,30 +132,20 @@ impl Write for Line {
 /// Does what would have happened without us. `fault` says that the signal will come again when the handler returns,
 /// because the instruction that caused it is executed again.
 fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void, fault: bool) {
-    let Some(previous) = PREVIOUS.iter().find(|previous| previous.signal == signal) else { return };
-    // SAFETY: `install` saved the action before the handler could run, and it is constant while the handler is there.
-    let action = unsafe { (*previous.action.get()).assume_init_ref() };
-    // SAFETY: the saved action is valid; its handler has the type that its flags say, and gets what the kernel gave us.
-    unsafe {
-        match action.sa_sigaction {
-            libc::SIG_IGN if !fault => {}
-            // To ignore a fault is to die of it, which is what the kernel does with both when it comes again.
-            libc::SIG_DFL | libc::SIG_IGN => {
-                libc::sigaction(signal, action, ptr::null_mut());
-                if !fault {
-                    // Nothing is executed again, so send it again; it is delivered when this handler returns.
-                    libc::raise(signal);
-                }
-            }
-            handler if action.sa_flags & libc::SA_SIGINFO != 0 => {
-                let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = transmute(handler);
-                handler(signal, info, context);
-            }
-            handler => {
-                let handler: extern "C" fn(c_int) = transmute(handler);
-                handler(signal);
+    let Some(chain) = CHAINS.iter().find(|chain| chain.signal == signal) else { return };
+    match chain.former() {
+        Former::Ignored if !fault => {}
+        // To ignore a fault is to die of it, which is what the kernel does with both when it comes again.
+        Former::Default | Former::Ignored => {
+            chain.step_aside();
+            if !fault {
+                // Nothing is executed again, so send it again; it is delivered when this handler returns.
+                // SAFETY: raise is async-signal-safe.
+                unsafe { libc::raise(signal) };
             }
         }
+        // SAFETY: there is one, and it gets what the kernel gave us.
+        Former::Handler => unsafe { chain.call(info, context) },
     }
 }
 

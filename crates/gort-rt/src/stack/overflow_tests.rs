@@ -2,6 +2,7 @@
 
 use super::super::{alloc, testing};
 use super::*;
+use std::mem::MaybeUninit;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Output;
 
