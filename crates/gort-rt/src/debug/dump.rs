@@ -7,6 +7,7 @@
 
 use crate::backend::Runtime;
 use crate::debug::record::Seen;
+use crate::debug::room::with_room;
 use crate::debug::text::Text;
 use crate::ffi::extra_m;
 use crate::fork;
@@ -30,9 +31,8 @@ use std::os::fd::RawFd;
 /// goroutine with its number and name, what it does or waits for, its stack, and the closure that it began with.
 ///
 /// Stops nothing and waits for nothing but the descriptor, which blocks the calling kernel thread if it is full.
-/// Async-signal-safe: no allocation, no lock, `errno` untouched. It needs about 4 KiB of stack, so the signal stack
-/// that the system makes at the least (`MINSIGSTKSZ`) is too small. In a debugger: `call gort_dump(2)` in a program that
-/// has gort's C interface.
+/// Async-signal-safe: no allocation, no lock, `errno` untouched. It brings a stack of its own, so a signal handler may call
+/// it on the smallest of signal stacks.
 ///
 /// Before the runtime has started, after its end and in a forked child the text says so.
 ///
@@ -48,16 +48,23 @@ use std::os::fd::RawFd;
 /// # Errors
 /// The descriptor cannot be written to.
 pub fn dump(fd: RawFd) -> io::Result<()> {
-    let mut out = Text::to(fd);
-    let _ = all(&mut out); // an error is noted in `out`
-    out.finish().map_err(io::Error::from_raw_os_error)
+    write_with(fd, all).map_err(io::Error::from_raw_os_error)
 }
 
 /// Writes to standard error what goroutines do, in so many lines at most.
 pub(crate) fn list(s: &Sched, most: usize) {
-    let mut out = Text::to(2);
-    let _ = goroutines(&mut out, s, most);
-    let _ = out.finish(); // as far as it goes
+    let _ = write_with(2, |out| goroutines(out, s, most)); // as far as it goes
+}
+
+/// Writes a text to a descriptor. The errno value if that does not take all of it.
+fn write_with(fd: RawFd, text: impl FnOnce(&mut Text) -> fmt::Result) -> Result<(), i32> {
+    let mut result = Ok(());
+    with_room(|| {
+        let mut out = Text::to(fd);
+        let _ = text(&mut out); // an error is noted in `out`
+        result = out.finish();
+    });
+    result
 }
 
 fn all(out: &mut Text) -> fmt::Result {

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `record` | what is shown of a goroutine, and how it is written and read without stopping anybody |
 //! | `why` | what a goroutine waits for |
+//! | `room` | stacks for dumps |
 //! | `text` | text for a descriptor, without allocation |
 //! | `dump` | the dump: Ps, Ms, goroutines |
 
 pub(crate) mod dump;
 pub(crate) mod record;
+mod room;
 mod text;
 pub(crate) mod why;

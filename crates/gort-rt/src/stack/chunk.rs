@@ -122,9 +122,10 @@ impl Chunk {
     }
 }
 
-/// Bytes of the mapping of a chunk's records.
+/// Bytes of the mapping of the records of a chunk with `count` slots.
 fn side_bytes(count: usize) -> usize {
-    (size_of::<Chunk>() + count * (size_of::<Side>() + size_of::<Name>())).next_multiple_of(mem::page_size())
+    let records = size_of::<Chunk>() + count * (size_of::<Side>() + size_of::<Name>());
+    records.next_multiple_of(mem::page_size())
 }
 
 /// Whether so many bytes of address space are to be had; an errno if not.
