@@ -14,7 +14,7 @@ use std::time::Duration;
 const ROLE: &str = "GORT_TEST_ROLE";
 /// What decides how the runtime behaves; a child has these only as far as its test says. (`GORT_FSGSBASE` is not one: it stands
 /// for an older kernel, and children have the kernel that their parents have.)
-const SETTINGS: [&str; 10] = [
+const SETTINGS: [&str; 11] = [
     "GORT_PROCS",
     "GORT_STACK_SIZE",
     "RUST_MIN_STACK",
@@ -24,6 +24,7 @@ const SETTINGS: [&str; 10] = [
     "GORT_INTERPOSE",
     "GORT_MEMBARRIER",
     "GORT_DEADLOCK_REPORT",
+    "GORT_DUMP_ON_SIGQUIT",
     "GORT_THREADS",
 ];
 

@@ -35,6 +35,7 @@ fn is_application() -> bool {
 /// | [`stack_size`](Config::stack_size) | `GORT_STACK_SIZE`, `RUST_MIN_STACK` (bytes; `k`, `m`, `g` allowed in the first) | 216 KiB, in a slot of 256 KiB |
 /// | [`overflow_report`](Config::overflow_report) | `GORT_OVERFLOW_REPORT` (`0`, `1`) | on in an application that names `gort`; else off |
 /// | [`deadlock_report`](Config::deadlock_report) | `GORT_DEADLOCK_REPORT` (`0`, `1`) | on |
+/// | [`dump_on_sigquit`](Config::dump_on_sigquit) | `GORT_DUMP_ON_SIGQUIT` (`0`, `1`) | off |
 /// | [`threads_as_goroutines`](Config::threads_as_goroutines) | `GORT_THREADS` (`0`, `1`) | off |
 /// | [`backend`](Config::backend) | `GORT_BACKEND` (`goroutines`, `threads`) | `goroutines`; `threads` with a C library that is linked statically |
 /// | for tests | `GORT_CHAOS` (a seed; or a seed and `,faults`), `GORT_GUARD` (`markers`, `mprotect`), `GORT_IDENTITY` (`built`, `donor`), `GORT_MEMBARRIER`, `GORT_FSGSBASE` (`0`) | |
@@ -52,6 +53,7 @@ pub struct Config {
     stack_size: Option<usize>,
     overflow_report: Option<bool>,
     deadlock_report: Option<bool>,
+    dump_on_sigquit: Option<bool>,
     threads_as_goroutines: Option<bool>,
     backend: Option<Backend>,
 }
@@ -63,6 +65,7 @@ pub(crate) struct Settings {
     pub(crate) stack_size: usize,
     pub(crate) overflow_report: bool,
     pub(crate) deadlock_report: bool,
+    pub(crate) dump_on_sigquit: bool,
     pub(crate) threads_as_goroutines: bool,
     pub(crate) backend: Backend,
     pub(crate) chaos: Option<Chaos>,
@@ -101,6 +104,17 @@ impl Config {
     /// Whether to report on standard error when all goroutines wait and nothing in the process can wake them any more.
     pub fn deadlock_report(mut self, on: bool) -> Config {
         self.deadlock_report = Some(on);
+        self
+    }
+
+    /// Whether to install a handler for SIGQUIT (Ctrl-\\ on a terminal, `kill -QUIT`) that writes a [`dump`](crate::dump) to
+    /// standard error, after which the process goes on. For applications: a library should leave its host's signals alone.
+    ///
+    /// A handler that was there is called after the dump. Where there was none, a second SIGQUIT, during the dump or within a
+    /// second of its end, does what SIGQUIT does by default: the process dies, with a core dump where the system makes one.
+    /// [`shutdown`](crate::shutdown) puts back what there was.
+    pub fn dump_on_sigquit(mut self, on: bool) -> Config {
+        self.dump_on_sigquit = Some(on);
         self
     }
 
@@ -187,6 +201,7 @@ impl Config {
             stack_size,
             overflow_report: switch(self.overflow_report, "GORT_OVERFLOW_REPORT", is_application())?,
             deadlock_report: switch(self.deadlock_report, "GORT_DEADLOCK_REPORT", true)?,
+            dump_on_sigquit: switch(self.dump_on_sigquit, "GORT_DUMP_ON_SIGQUIT", false)?,
             threads_as_goroutines: switch(self.threads_as_goroutines, "GORT_THREADS", false)?,
             backend,
             chaos,

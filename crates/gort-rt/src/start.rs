@@ -5,6 +5,7 @@ use crate::atomic::Ordering;
 use crate::backend::{Backend, Runtime};
 use crate::chaos;
 use crate::config::{check_procs, Config, Settings};
+use crate::debug::sigquit;
 use crate::error::Error;
 use crate::fork;
 use crate::gate::{self, Pass};
@@ -130,6 +131,9 @@ pub(crate) fn with(config: Config) -> Result<(), Error> {
 #[cold]
 fn start(change: Change, config: Config, pin: Pin) -> Result<(), Error> {
     let settings = config.settle()?;
+    if settings.dump_on_sigquit {
+        sigquit::install().map_err(|e| Error::os("cannot install the handler for SIGQUIT", e))?;
+    }
     let life = match settings.backend {
         Backend::Goroutines => scheduler(&settings),
         Backend::Threads => threads(&settings),
@@ -149,8 +153,9 @@ fn start(change: Change, config: Config, pin: Pin) -> Result<(), Error> {
 /// Takes the runtime's signal handlers out. False: somebody has put one of his own before ours, and may call ours, which
 /// passes everything on.
 pub(crate) fn take_handlers_out() -> bool {
-    let overflow = overflow::uninstall();
-    identity::unguard_credentials() && overflow
+    // All of them, whatever becomes of the first.
+    let (overflow, sigquit) = (overflow::uninstall(), sigquit::uninstall());
+    identity::unguard_credentials() && overflow && sigquit
 }
 
 fn scheduler(settings: &Settings) -> Result<Life, Error> {

@@ -7,9 +7,11 @@
 //! | `room` | stacks for dumps |
 //! | `text` | text for a descriptor, without allocation |
 //! | `dump` | the dump: Ps, Ms, goroutines |
+//! | `sigquit` | a dump when the user asks for one |
 
 pub(crate) mod dump;
 pub(crate) mod record;
 mod room;
+pub(crate) mod sigquit;
 mod text;
 pub(crate) mod why;
