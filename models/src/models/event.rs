@@ -11,7 +11,7 @@ use crate::sync::event::Event;
 pub(super) fn goroutine() {
     let (event, result) = (keep(Event::new()), keep(Tracked::new(0)));
     let waiter = G::goroutine().go(move |_| {
-        event.wait(Why::Scope);
+        event.wait(Why::SCOPE);
         assert_eq!(result.read(|n| *n), 1);
     });
     result.write(|n| *n = 1);
@@ -28,7 +28,7 @@ pub(super) fn plain_thread() {
         // SAFETY: as above.
         unsafe { Event::set(event) };
     });
-    event.wait(Why::Scope);
+    event.wait(Why::SCOPE);
     assert_eq!(result.read(|n| *n), 1);
     setter.join().expect("it has not panicked");
 }

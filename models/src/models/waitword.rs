@@ -29,7 +29,7 @@ pub(super) fn waker_and_timer() {
     let g = G::goroutine();
     let news = keep([Tracked::new(0), Tracked::new(0)]);
     let ended = keep(Cell::new(0));
-    let ticket = g.arm(Why::Unpark); // by the goroutine, before anybody knows of it
+    let ticket = g.arm(Why::UNPARK); // by the goroutine, before anybody knows of it
     let waiter = g.go(move |g| {
         let timed_out = sched::park(g);
         assert_eq!(news[usize::from(timed_out)].read(|n| *n), 1);
@@ -51,9 +51,9 @@ pub(super) fn waker_and_timer() {
 /// A waker that comes too late, when the goroutine waits for something else.
 pub(super) fn late_waker() {
     let g = G::goroutine();
-    let (first, late) = (g.arm(Why::Unpark), keep(Cell::new(false)));
+    let (first, late) = (g.arm(Why::UNPARK), keep(Cell::new(false)));
     assert!(end(&first, false));
-    let second = g.arm(Why::Unpark);
+    let second = g.arm(Why::UNPARK);
     let waiter = g.go(move |g| {
         assert!(!sched::park(g), "by the waker, not by the timer of another wait");
         assert!(!second.is_open());

@@ -114,7 +114,7 @@ unsafe fn park(cond: *mut pthread_cond_t, mutex: *mut pthread_mutex_t, when: Opt
         released = unsafe { pthread_mutex_unlock(mutex) };
         released == 0
     };
-    let end = hook::wait_unless(Why::Condition(cond as usize), cond as usize, ANY, when, || false, release);
+    let end = hook::wait_unless(Why::condition(cond as usize), cond as usize, ANY, when, || false, release);
     if released != 0 {
         if end == Wait::Woken {
             // SAFETY: the caller's promise. The signal that came to us was for those who wait.

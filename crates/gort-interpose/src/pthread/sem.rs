@@ -46,7 +46,7 @@ unsafe fn wait(sem: *mut sem_t, limit: Option<Limit>, real: impl FnOnce() -> c_i
         return fail(libc::ETIMEDOUT) as c_int;
     }
     loop {
-        match hook::wait_unless(Why::Semaphore(sem as usize), sem as usize, ANY, when, got, || true) {
+        match hook::wait_unless(Why::semaphore(sem as usize), sem as usize, ANY, when, got, || true) {
             Wait::Changed => return 0,
             Wait::TimedOut => return fail(libc::ETIMEDOUT) as c_int,
             Wait::Woken => {}

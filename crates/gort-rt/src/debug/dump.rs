@@ -269,6 +269,7 @@ fn goroutine(out: &mut Text, seen: &Seen, slot: &Slot, state: &State) -> fmt::Re
             let (why, until) = slot.record.wait(seq);
             match why {
                 Some(why) => write!(out, "[{why}")?,
+                // The wait began just now.
                 None => out.write_str("[waiting")?,
             }
             if let Some(until) = until {

@@ -94,12 +94,20 @@ impl Record {
         }
     }
 
-    /// A goroutine with this number begins here. `name` is written only if the goroutine has one.
-    #[inline]
-    pub(crate) fn born(&self, id: u64, name: &[u8], room: impl FnOnce() -> &'static Name, origin: Origin) {
+    /// A goroutine with this number, which has no name, begins here.
+    #[inline(always)]
+    pub(crate) fn born(&self, id: u64, origin: Origin) {
         fence(Ordering::Release);
         self.origin.store(origin.0 as *mut (), Ordering::Relaxed);
-        let len = if name.is_empty() { 0 } else { room().set(name) };
+        self.id.store(id, Ordering::Release);
+    }
+
+    /// A goroutine with this number and name begins here.
+    #[inline(never)]
+    pub(crate) fn born_with_name(&self, id: u64, origin: Origin, name: &[u8], room: &Name) {
+        fence(Ordering::Release);
+        self.origin.store(origin.0 as *mut (), Ordering::Relaxed);
+        let len = room.set(name);
         self.id.store(len << ID_BITS | id, Ordering::Release);
     }
 
@@ -127,7 +135,7 @@ impl Record {
     /// The goroutine has begun the wait numbered `seq`.
     #[inline]
     pub(crate) fn waits(&self, seq: u64, why: Why) {
-        self.why.store(why.pack(seq), Ordering::Relaxed);
+        self.why.store(why.of_wait(seq), Ordering::Relaxed);
     }
 
     /// The wait numbered `seq` ends at `when` at the latest, in nanoseconds of the monotonic clock.
@@ -139,7 +147,7 @@ impl Record {
 
     /// What the wait numbered `seq` is for, and when it ends at the latest, as far as that can be told.
     pub(crate) fn wait(&self, seq: u64) -> (Option<Why>, Option<u64>) {
-        let why = Why::unpack(self.why.load(Ordering::Relaxed), seq);
+        let why = Why::told(self.why.load(Ordering::Relaxed), seq);
         let until = self.until.load(Ordering::Relaxed);
         let of_this_wait = until != 0 && until >> UNTIL_BITS == seq >> 2 & (u64::MAX >> UNTIL_BITS);
         let micros = until & ((1 << UNTIL_BITS) - 1);
@@ -207,7 +215,7 @@ mod tests {
     fn a_record_tells_of_its_goroutine_and_of_nobody_after() {
         let record = Record::new();
         assert!(record.look(room).is_none());
-        record.born(7, b"a name of more than eight bytes", room, Origin::of::<u32>());
+        record.born_with_name(7, Origin::of::<u32>(), b"a name of more than eight bytes", room());
         let seen = record.look(room).unwrap();
         assert_eq!((seen.id, seen.name()), (7, &b"a name of more than eight bytes"[..]));
         assert_eq!(seen.origin.unwrap().name(), "u32");
@@ -217,7 +225,7 @@ mod tests {
         assert!(record.look(room).is_none());
         record.rename(b"nobody", room());
         assert!(record.look(room).is_none(), "a name does not bring the dead back");
-        record.born(8, b"", room, Origin::of::<u64>());
+        record.born(8, Origin::of::<u64>());
         let seen = record.look(room).unwrap();
         assert!(seen.name().is_empty());
         assert_eq!(seen.origin.unwrap().name(), "u64");
@@ -227,12 +235,12 @@ mod tests {
     fn a_wait_is_told_of_as_long_as_it_lasts() {
         let record = Record::new();
         assert_eq!(record.wait(4), (None, None));
-        record.waits(4, Why::Read(5));
-        assert_eq!(record.wait(4), (Some(Why::Read(5)), None));
+        record.waits(4, Why::read(5));
+        assert_eq!(record.wait(4), (Some(Why::read(5)), None));
         record.waits_until(4, 1_234_567_890);
-        assert_eq!(record.wait(4), (Some(Why::Read(5)), Some(1_234_567_000)));
+        assert_eq!(record.wait(4), (Some(Why::read(5)), Some(1_234_567_000)));
         assert_eq!(record.wait(8), (None, None));
-        record.waits(8, Why::Scope);
-        assert_eq!(record.wait(8), (Some(Why::Scope), None), "the deadline was the other wait's");
+        record.waits(8, Why::SCOPE);
+        assert_eq!(record.wait(8), (Some(Why::SCOPE), None), "the deadline was the other wait's");
     }
 }

@@ -15,101 +15,124 @@
 use core::ffi::c_int;
 use core::fmt;
 
-/// What a goroutine waits for.
+/// What a goroutine waits for: the word, without the wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Why {
-    /// A word of memory at this address: what std's locks, conditions, channels and `thread::park` come down to.
-    Word(usize),
-    /// A mutex or read-write lock of libc's at this address.
-    Lock(usize),
-    /// A condition variable of libc's at this address.
-    Condition(usize),
-    /// A semaphore of libc's at this address.
-    Semaphore(usize),
-    /// Reading from this descriptor.
-    Read(c_int),
-    /// Writing to this descriptor.
-    Write(c_int),
-    /// One of so many descriptors, of which this is the first.
-    Any(c_int, usize),
-    /// The end of the goroutine with this number.
-    Join(u64),
-    /// The end of the goroutines of a scope.
-    Scope,
-    /// `unpark`.
-    Unpark,
-    /// A moment.
-    Moment,
-}
+pub struct Why(u64);
 
 const OPERAND: u32 = 48;
 const WAIT: u32 = 11;
 
+const WORD: u64 = 1;
+const LOCK: u64 = 2;
+const CONDITION: u64 = 3;
+const SEMAPHORE: u64 = 4;
+const READ: u64 = 5;
+const WRITE: u64 = 6;
+const ANY: u64 = 7;
+const JOIN: u64 = 8;
+const SCOPE: u64 = 9;
+const UNPARK: u64 = 10;
+const MOMENT: u64 = 11;
+
 /// The part of a word that tells of which wait it tells. Waits count by fours; see `sched::waitword`.
+#[inline(always)]
 fn wait_bits(seq: u64) -> u64 {
-    (seq >> 2) & ((1 << WAIT) - 1)
+    ((seq >> 2) & ((1 << WAIT) - 1)) << OPERAND
 }
 
 impl Why {
-    /// The word for the wait numbered `seq`.
-    #[inline]
-    pub(crate) fn pack(self, seq: u64) -> u64 {
-        let (tag, operand) = match self {
-            Why::Word(at) => (1, at as u64),
-            Why::Lock(at) => (2, at as u64),
-            Why::Condition(at) => (3, at as u64),
-            Why::Semaphore(at) => (4, at as u64),
-            Why::Read(fd) => (5, u64::from(fd as u32)),
-            Why::Write(fd) => (6, u64::from(fd as u32)),
-            Why::Any(fd, n) => (7, u64::from(fd as u32) | (n.min(0xffff) as u64) << 32),
-            Why::Join(id) => (8, id),
-            Why::Scope => (9, 0),
-            Why::Unpark => (10, 0),
-            Why::Moment => (11, 0),
-        };
-        tag << (OPERAND + WAIT) | wait_bits(seq) << OPERAND | operand & ((1 << OPERAND) - 1)
+    /// The end of the goroutines of a scope.
+    pub(crate) const SCOPE: Why = Why::new(SCOPE, 0);
+    /// `unpark`.
+    pub(crate) const UNPARK: Why = Why::new(UNPARK, 0);
+    /// A moment.
+    pub(crate) const MOMENT: Why = Why::new(MOMENT, 0);
+
+    #[inline(always)]
+    const fn new(tag: u64, operand: u64) -> Why {
+        Why(tag << (OPERAND + WAIT) | operand & ((1 << OPERAND) - 1))
     }
 
-    /// What a word says of the wait numbered `seq`; None: it tells of another.
-    pub(crate) fn unpack(word: u64, seq: u64) -> Option<Why> {
-        if (word >> OPERAND) & ((1 << WAIT) - 1) != wait_bits(seq) {
-            return None;
-        }
-        let operand = word & ((1 << OPERAND) - 1);
-        let (at, fd) = (operand as usize, operand as u32 as c_int);
-        Some(match word >> (OPERAND + WAIT) {
-            1 => Why::Word(at),
-            2 => Why::Lock(at),
-            3 => Why::Condition(at),
-            4 => Why::Semaphore(at),
-            5 => Why::Read(fd),
-            6 => Why::Write(fd),
-            7 => Why::Any(fd, at >> 32),
-            8 => Why::Join(operand),
-            9 => Why::Scope,
-            10 => Why::Unpark,
-            11 => Why::Moment,
-            _ => return None,
-        })
+    /// A word of memory at this address: what std's locks, conditions, channels and `thread::park` come down to.
+    #[inline(always)]
+    pub fn word(at: usize) -> Why {
+        Why::new(WORD, at as u64)
+    }
+
+    /// A mutex or read-write lock of libc's at this address.
+    #[inline(always)]
+    pub fn lock(at: usize) -> Why {
+        Why::new(LOCK, at as u64)
+    }
+
+    /// A condition variable of libc's at this address.
+    #[inline(always)]
+    pub fn condition(at: usize) -> Why {
+        Why::new(CONDITION, at as u64)
+    }
+
+    /// A semaphore of libc's at this address.
+    #[inline(always)]
+    pub fn semaphore(at: usize) -> Why {
+        Why::new(SEMAPHORE, at as u64)
+    }
+
+    /// Reading from this descriptor.
+    #[inline(always)]
+    pub(crate) fn read(fd: c_int) -> Why {
+        Why::new(READ, u64::from(fd as u32))
+    }
+
+    /// Writing to this descriptor.
+    #[inline(always)]
+    pub(crate) fn write(fd: c_int) -> Why {
+        Why::new(WRITE, u64::from(fd as u32))
+    }
+
+    /// One of so many descriptors, of which this is the first.
+    pub(crate) fn any(first: c_int, n: usize) -> Why {
+        Why::new(ANY, u64::from(first as u32) | (n.min(0xffff) as u64) << 32)
+    }
+
+    /// The end of the goroutine with this number.
+    #[inline(always)]
+    pub(crate) fn join(id: u64) -> Why {
+        Why::new(JOIN, id)
+    }
+
+    /// The word for the wait numbered `seq`.
+    #[inline(always)]
+    pub(crate) fn of_wait(self, seq: u64) -> u64 {
+        self.0 | wait_bits(seq)
+    }
+
+    /// What a word says of the wait numbered `seq`; None: it tells of another, or of none.
+    pub(crate) fn told(word: u64, seq: u64) -> Option<Why> {
+        let why = Why(word & !(((1 << WAIT) - 1) << OPERAND));
+        (why.0 != 0 && why.of_wait(seq) == word).then_some(why)
     }
 }
 
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Why::Word(at) => write!(f, "lock, condition or channel at {at:#x}"),
-            Why::Lock(at) => write!(f, "pthread lock at {at:#x}"),
-            Why::Condition(at) => write!(f, "pthread condition at {at:#x}"),
-            Why::Semaphore(at) => write!(f, "semaphore at {at:#x}"),
-            Why::Read(fd) => write!(f, "read of descriptor {fd}"),
-            Why::Write(fd) => write!(f, "write of descriptor {fd}"),
-            Why::Any(_, 0) => f.write_str("no descriptor"),
-            Why::Any(fd, 1) => write!(f, "descriptor {fd}"),
-            Why::Any(fd, n) => write!(f, "{n} descriptors, {fd} and others"),
-            Why::Join(id) => write!(f, "join of goroutine {id}"),
-            Why::Scope => f.write_str("end of a scope"),
-            Why::Unpark => f.write_str("unpark"),
-            Why::Moment => f.write_str("sleep"),
+        let at = self.0 & ((1 << OPERAND) - 1);
+        let fd = at as u32 as c_int;
+        match self.0 >> (OPERAND + WAIT) {
+            WORD => write!(f, "lock, condition or channel at {at:#x}"),
+            LOCK => write!(f, "pthread lock at {at:#x}"),
+            CONDITION => write!(f, "pthread condition at {at:#x}"),
+            SEMAPHORE => write!(f, "semaphore at {at:#x}"),
+            READ => write!(f, "read of descriptor {fd}"),
+            WRITE => write!(f, "write of descriptor {fd}"),
+            ANY => match at >> 32 {
+                0 => f.write_str("no descriptor"),
+                n => write!(f, "{n} descriptors, {fd} and others"),
+            },
+            JOIN => write!(f, "join of goroutine {at}"),
+            SCOPE => f.write_str("end of a scope"),
+            UNPARK => f.write_str("unpark"),
+            MOMENT => f.write_str("sleep"),
+            _ => f.write_str("waiting"),
         }
     }
 }
@@ -120,26 +143,28 @@ mod tests {
 
     #[test]
     fn a_reason_survives_its_word_and_belongs_to_its_wait() {
-        const ALL: [Why; 12] = [
-            Why::Word(0x7fff_dead_bee0),
-            Why::Lock(0x7fff_dead_bee0),
-            Why::Condition(16),
-            Why::Semaphore(0xffff_ffff_fff0),
-            Why::Read(0),
-            Why::Write(i32::MAX),
-            Why::Any(-1, 0),
-            Why::Any(7, 1000),
-            Why::Join(1 << 40),
-            Why::Scope,
-            Why::Unpark,
-            Why::Moment,
+        let all = [
+            (Why::word(0x7fff_dead_bee0), "lock, condition or channel at 0x7fffdeadbee0"),
+            (Why::lock(0x7fff_dead_bee0), "pthread lock at 0x7fffdeadbee0"),
+            (Why::condition(16), "pthread condition at 0x10"),
+            (Why::semaphore(0xffff_ffff_fff0), "semaphore at 0xfffffffffff0"),
+            (Why::read(0), "read of descriptor 0"),
+            (Why::write(i32::MAX), "write of descriptor 2147483647"),
+            (Why::any(-1, 0), "no descriptor"),
+            (Why::any(7, 1000), "1000 descriptors, 7 and others"),
+            (Why::any(7, 100_000), "65535 descriptors, 7 and others"),
+            (Why::join(1 << 40), "join of goroutine 1099511627776"),
+            (Why::SCOPE, "end of a scope"),
+            (Why::UNPARK, "unpark"),
+            (Why::MOMENT, "sleep"),
         ];
-        for why in ALL {
+        for (why, text) in all {
+            assert_eq!(why.to_string(), text);
             for seq in [4, 8, 8188, 8192, 1 << 62] {
-                assert_eq!(Why::unpack(why.pack(seq), seq), Some(why));
-                assert_eq!(Why::unpack(why.pack(seq), seq + 4), None);
+                assert_eq!(Why::told(why.of_wait(seq), seq), Some(why));
+                assert_eq!(Why::told(why.of_wait(seq), seq + 4), None);
             }
         }
-        assert_eq!(Why::unpack(0, 8192 << 2), None, "a word that was never written");
+        assert_eq!(Why::told(0, 8192), None, "a word that was never written");
     }
 }

@@ -62,7 +62,7 @@ impl Body {
     ) -> &'static Body {
         let seat = seat::take();
         seat.tid.store(os::gettid(), Ordering::Relaxed);
-        seat.record.born(thread.id(), thread.name_bytes(), || &seat.name, origin);
+        seat.record.born_with_name(thread.id(), origin, thread.name_bytes(), &seat.name);
         let body: &'static Body = Box::leak(Box::new(Body {
             threads,
             g: G::native(Kind::Thread),

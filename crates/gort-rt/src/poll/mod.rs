@@ -261,10 +261,10 @@ fn wait_on(g: &G, attempts: &mut [Attempt], deadline: Option<u64>, exclusive: bo
 fn reason(attempts: &[Attempt]) -> Why {
     match attempts {
         [one] => match one.interest {
-            Interest::Read => Why::Read(one.of.fd),
-            Interest::Write => Why::Write(one.of.fd),
+            Interest::Read => Why::read(one.of.fd),
+            Interest::Write => Why::write(one.of.fd),
         },
-        all => Why::Any(all.first().map_or(-1, |first| first.of.fd), all.len()),
+        all => Why::any(all.first().map_or(-1, |first| first.of.fd), all.len()),
     }
 }
 

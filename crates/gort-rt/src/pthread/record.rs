@@ -155,7 +155,7 @@ impl Record {
             match sched::parkable() {
                 Some(g) => {
                     // SAFETY: the word lives as long as the number, which we are joining.
-                    unsafe { futex::wait_for(g, Why::Join(id), &self.ended, WAITED, u32::MAX, deadline) };
+                    unsafe { futex::wait_for(g, Why::join(id), &self.ended, WAITED, u32::MAX, deadline) };
                 }
                 None => {
                     let _blocked = deadline.is_none().then(Blocked::here);

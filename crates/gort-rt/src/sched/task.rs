@@ -199,14 +199,17 @@ where
             let closure = at as *mut u8;
             closure.cast::<F>().write(f);
             (*g).closure.set(closure);
-            let (id, name) = match &thread {
+            let (record, origin) = ((*g).record, Origin::of::<O>());
+            match &thread {
                 Some(thread) => {
                     thread.bind((*g).wait);
-                    (thread.id(), thread.name_bytes())
+                    match thread.name() {
+                        None => record.born(thread.id(), origin),
+                        Some(name) => record.born_with_name(thread.id(), origin, name.as_bytes(), (*g).slot().name()),
+                    }
                 }
-                None => (thread::new_id(), &b""[..]),
-            };
-            (*g).record.born(id, name, || (*g).slot().name(), Origin::of::<O>());
+                None => record.born(thread::new_id(), origin),
+            }
             (*g).thread.set(thread.map_or(ptr::null(), Arc::into_raw));
             (*g).sp.set(arch::prepare(closure, spawn::main::<F, D>, g.cast_mut().cast()));
         }

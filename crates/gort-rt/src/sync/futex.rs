@@ -233,7 +233,7 @@ pub enum Wait {
 /// `word` is readable.
 pub(crate) unsafe fn wait(g: &G, word: *const AtomicU32, expected: u32, bits: u32, deadline: Option<u64>) -> Wait {
     // SAFETY: the caller's promise.
-    unsafe { wait_for(g, Why::Word(word as usize), word, expected, bits, deadline) }
+    unsafe { wait_for(g, Why::word(word as usize), word, expected, bits, deadline) }
 }
 
 /// As [`wait`], for what the word stands for.

@@ -35,7 +35,7 @@ impl<T> Packet<T> {
     /// # Safety
     /// Called once, by the one who may join.
     pub(super) unsafe fn take(&self) -> Result<T> {
-        self.ended.wait(Why::Join(self.thread.inner.id()));
+        self.ended.wait(Why::join(self.thread.inner.id()));
         // SAFETY: `ended` is set, so the goroutine has written and will not touch it again.
         unsafe { (*self.result.get()).take() }.expect("a goroutine that has ended has left a result")
     }

@@ -56,7 +56,7 @@ fn park_until(inner: &Inner, deadline: Option<u64>) {
 }
 
 fn on_goroutine(inner: &Inner, g: &G, deadline: Option<u64>) {
-    let ticket = g.arm(Why::Unpark);
+    let ticket = g.arm(Why::UNPARK);
     // Release: the armed wait word, for the claim.
     if inner.token.compare_exchange(EMPTY, ticket.seq(), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
         let timer = deadline.map(|when| time::set(g, ticket, when));

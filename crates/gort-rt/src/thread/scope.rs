@@ -96,7 +96,7 @@ where
     };
     let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
     scope.data.leave();
-    scope.data.all_ended.wait(Why::Scope);
+    scope.data.all_ended.wait(Why::SCOPE);
     match result {
         Err(payload) => resume_unwind(payload),
         Ok(_) if scope.data.panicked.load(Ordering::Relaxed) => panic!("a scoped goroutine panicked"),

@@ -29,7 +29,7 @@ pub(crate) fn on_goroutine(g: &G, when: u64) {
     if when <= os::now() {
         return sched::yield_now(g);
     }
-    let ticket = g.arm(Why::Moment);
+    let ticket = g.arm(Why::MOMENT);
     time::set(g, ticket, when);
     sched::park(g); // only the timer knows the ticket
 }

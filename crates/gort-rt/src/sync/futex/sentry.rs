@@ -138,7 +138,7 @@ pub(crate) fn lock_or_wait(
         }
         None
     };
-    match wait_or(g, Why::Lock(key), key, bits, deadline, instead, || true) {
+    match wait_or(g, Why::lock(key), key, bits, deadline, instead, || true) {
         Ok(Wait::TimedOut) => Step::TimedOut,
         Ok(_) => Step::Woken,
         Err(Some(result)) => Step::Result(result),
