@@ -2,9 +2,9 @@
 //!
 //! Asserted: the waiter goes on, after the event, and sees what the setter did before.
 
+use crate::debug::why::Why;
 use crate::engine::{keep, spawn, Tracked};
 use crate::sched::g::G;
-use crate::debug::why::Why;
 use crate::sync::event::Event;
 
 /// A goroutine waits.

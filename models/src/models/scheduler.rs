@@ -9,6 +9,7 @@
 
 use crate::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::chaos::{self, Chaos};
+use crate::debug::why::Why;
 use crate::engine::{keep, spawn, yield_now, Tracked};
 use crate::os;
 use crate::sched::g::G;
@@ -82,7 +83,7 @@ pub(super) fn tied() {
                 unsafe { Event::set(done) };
             });
         }
-        done.iter().for_each(Event::wait);
+        done.iter().for_each(|done| done.wait(Why::SCOPE));
     });
 }
 
@@ -101,7 +102,7 @@ pub(super) fn yields() {
                 unsafe { Event::set(done) };
             });
         }
-        done.iter().for_each(Event::wait);
+        done.iter().for_each(|done| done.wait(Why::SCOPE));
         assert_eq!(turns.load(Ordering::Relaxed), 9);
     });
 }
@@ -121,7 +122,7 @@ pub(super) fn crowd() {
                 });
             }
         });
-        done.iter().for_each(Event::wait);
+        done.iter().for_each(|done| done.wait(Why::SCOPE));
         assert_eq!(ran.load(Ordering::Relaxed), 5);
     });
 }
@@ -147,7 +148,7 @@ fn ball(procs: usize) {
                 unsafe { Event::set(&done[me]) };
             });
         }
-        done.iter().for_each(Event::wait);
+        done.iter().for_each(|done| done.wait(Why::SCOPE));
     });
 }
 
@@ -183,7 +184,7 @@ pub(super) fn locks() {
                 unsafe { Event::set(done) };
             });
         }
-        done.iter().for_each(Event::wait);
+        done.iter().for_each(|done| done.wait(Why::SCOPE));
         assert_eq!(guarded.read(|n| *n), 6);
     });
 }
@@ -206,6 +207,6 @@ pub(super) fn hog() {
             // SAFETY: as above.
             unsafe { Event::set(&done[1]) };
         });
-        done.iter().for_each(Event::wait);
+        done.iter().for_each(|done| done.wait(Why::SCOPE));
     });
 }

@@ -6,6 +6,7 @@
 //! Asserted: one waker ends the wait; the goroutine goes on, once, after it was saved; what that waker wrote before is
 //! visible to it.
 
+use crate::debug::why::Why;
 use crate::engine::{keep, spawn, Tracked};
 use crate::sched;
 use crate::sched::g::{Claim, Ticket, G};

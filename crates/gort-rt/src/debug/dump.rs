@@ -46,7 +46,7 @@ use std::os::fd::RawFd;
 /// ```
 ///
 /// # Errors
-/// The descriptor cannot be written to.
+/// The descriptor cannot be written to; `EBUSY` where 32 others write dumps at this moment.
 pub fn dump(fd: RawFd) -> io::Result<()> {
     write_with(fd, all).map_err(io::Error::from_raw_os_error)
 }
@@ -63,8 +63,8 @@ fn write_with(fd: RawFd, text: impl FnOnce(&mut Text) -> fmt::Result) -> Result<
         let mut out = Text::to(fd);
         let _ = text(&mut out); // an error is noted in `out`
         result = out.finish();
-    });
-    result
+    })
+    .and(result)
 }
 
 fn all(out: &mut Text) -> fmt::Result {

@@ -2,8 +2,8 @@
 //!
 //! Formatting takes some KiB of stack, more where code is not optimised. A signal handler may have less: std gives
 //! its threads signal stacks of 8 KiB, of which the registers that the kernel saves take half, and a goroutine may be
-//! near its end. So a dump is made on a stack of its own. There are a few, made when they are first needed and kept; a dump
-//! that finds all of them taken, since others are being written, stays where it is.
+//! near its end. So a dump is made on a stack of its own. There are some, made when they are first needed and kept, for as
+//! many dumps at a time; one more is refused.
 
 use crate::arch::{self, valgrind};
 use crate::os::mem;
@@ -21,44 +21,43 @@ struct Room {
     top: AtomicPtr<u8>,
 }
 
-static ROOMS: [Room; 4] = [const { Room { taken: AtomicBool::new(false), top: AtomicPtr::new(ptr::null_mut()) } }; 4];
+static ROOMS: [Room; 32] = [const { Room { taken: AtomicBool::new(false), top: AtomicPtr::new(ptr::null_mut()) } }; 32];
 
 impl Room {
-    /// The upper end of the stack, of a room that the caller has taken. None: the system has no memory for it.
-    fn top(&self) -> Option<*mut u8> {
+    /// The upper end of the stack, of a room that the caller has taken. The errno value if the system has no memory for it.
+    fn top(&self) -> Result<*mut u8, i32> {
         let top = self.top.load(Ordering::Relaxed);
         if !top.is_null() {
-            return Some(top);
+            return Ok(top);
         }
         let page = mem::page_size();
-        let start = mem::reserve(page + SIZE).ok()?;
+        let start = mem::reserve(page + SIZE)?;
         // SAFETY: the page was reserved just now, and nothing uses it.
-        if unsafe { mem::protect_none(start, page) }.is_err() {
+        unsafe { mem::protect_none(start, page) }.inspect_err(|_| {
             // SAFETY: as above.
-            unsafe { mem::unreserve(start, page + SIZE) };
-            return None;
-        }
+            unsafe { mem::unreserve(start, page + SIZE) }
+        })?;
         let top = start.wrapping_add(page + SIZE);
         valgrind::stack_register(start.wrapping_add(page), top);
         self.top.store(top, Ordering::Relaxed);
-        Some(top)
+        Ok(top)
     }
 }
 
-/// Runs `f`, which must not unwind or park, on a stack with room for a dump, if one can be had. Async-signal-safe.
-pub(super) fn with_room<F: FnOnce()>(f: F) {
+/// Runs `f`, which must not unwind or park, on a stack with room for a dump. Async-signal-safe. The errno value if there is
+/// none: `EBUSY` while too many others are in use.
+pub(super) fn with_room<F: FnOnce()>(f: F) -> Result<(), i32> {
     // Acquire: whoever had it before has left.
-    let Some(room) = ROOMS.iter().find(|room| !room.taken.swap(true, Ordering::Acquire)) else { return f() };
-    match room.top() {
-        Some(top) => {
-            let mut f = ManuallyDrop::new(f);
-            // SAFETY: the stack is ours until we let go of the room. The thread pointer is the caller's own, so `f` runs as it
-            // would here. `run` takes `f` once, which outlives the call.
-            unsafe { arch::call_on_stack(run::<F>, (&raw mut f).cast(), top, arch::thread_pointer()) };
-        }
-        None => f(),
+    let room = ROOMS.iter().find(|room| !room.taken.swap(true, Ordering::Acquire)).ok_or(libc::EBUSY)?;
+    let top = room.top();
+    if let Ok(top) = top {
+        let mut f = ManuallyDrop::new(f);
+        // SAFETY: the stack is ours until we let go of the room. The thread pointer is the caller's own, so `f` runs as it
+        // would here. `run` takes `f` once, which outlives the call.
+        unsafe { arch::call_on_stack(run::<F>, (&raw mut f).cast(), top, arch::thread_pointer()) };
     }
     room.taken.store(false, Ordering::Release);
+    top.map(drop)
 }
 
 /// On the other stack. A panic would end the process here.
