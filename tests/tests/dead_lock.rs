@@ -13,6 +13,7 @@ fn a_dead_lock_is_reported_once() {
         for procs in ["1", "2"] {
             let outcome = Rerun::scenario(SCENARIO, name).env("GORT_PROCS", procs).run();
             outcome.says(REPORT).says(goroutines).says("GORT_DEADLOCK_REPORT=0");
+            outcome.says(" [").says("goroutines: 0 running, 0 runnable, ");
             assert_eq!(outcome.stderr.matches(REPORT).count(), 1, "{outcome:?}");
             assert_eq!(outcome.status.code(), Some(7), "the process goes on waiting: {outcome:?}");
         }

@@ -4,6 +4,7 @@ use gort::thread;
 use gort_tests::dumps::{check, dumped};
 use gort_tests::kinds::with_one_p_and_two;
 use gort_tests::measure::eventually;
+use gort_tests::needs_goroutines;
 use gort_tests::raw::system_call;
 use gort_tests::storms;
 use gort_tests::subprocess::alone;
@@ -71,7 +72,9 @@ extern "C" fn dumps(_: i32) {
     unsafe {
         let errno = *libc::__errno_location();
         *libc::__errno_location() = 77;
-        if gort::dump(SINK.load(SeqCst)).is_err() || *libc::__errno_location() != 77 {
+        // There may be more threads than dumps can be made at a time.
+        let refused = |e: std::io::Error| e.raw_os_error() == Some(libc::EBUSY);
+        if !gort::dump(SINK.load(SeqCst)).map_or_else(refused, |()| true) || *libc::__errno_location() != 77 {
             libc::abort();
         }
         *libc::__errno_location() = errno;
@@ -110,6 +113,7 @@ extern "C" fn freezes(_: i32) {
 
 #[test]
 fn threads_that_stand_still_anywhere_do_not_hold_a_dump_up() {
+    needs_goroutines!("hundreds of threads that begin and end cannot all be stopped");
     if !with_one_p_and_two("threads_that_stand_still_anywhere_do_not_hold_a_dump_up") {
         return;
     }

@@ -149,9 +149,14 @@ fn own_thread(out: &mut Text, m: &M) -> fmt::Result {
     out.write_str("\n")
 }
 
+/// The P that an M has. One that was taken from it does not know so yet; the P does.
+fn held(m: &M) -> Option<&'static P> {
+    m.p().filter(|p| ptr::eq(p.m.load(Ordering::Relaxed), m))
+}
+
 /// Which P an M has.
 fn holds(out: &mut Text, m: &M) -> fmt::Result {
-    match m.p() {
+    match held(m) {
         Some(p) => write!(out, ", P {}", p.id),
         None => out.write_str(", no P"),
     }
@@ -257,7 +262,7 @@ fn goroutine(out: &mut Text, seen: &Seen, slot: &Slot, state: &State) -> fmt::Re
     match *state {
         State::Running(m) => {
             write!(out, "[running on M {}", m.id)?;
-            if m.p().is_none() {
+            if held(m).is_none() {
                 out.write_str(", no P")?;
             }
             if m.syscall_tick.load(Ordering::Relaxed) % 2 == 1 {
