@@ -8,9 +8,9 @@ use gort_tests::measure::eventually;
 use gort_tests::raw::Pipe;
 use gort_tests::subprocess::{alone, role, Rerun};
 use gort_tests::{cthreads, needs_goroutines};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -209,29 +209,37 @@ fn a_full_pipe_that_does_not_block_is_waited_for() {
         let room = usize::try_from(room).expect("any pipe may be so small");
         let parked: Vec<_> = (0..100).map(|_| named("one of many").spawn(thread::park).unwrap()).collect();
         await_dump("all are there", |dump| dump.matches("'one of many'").count() == 100);
-        let written = Arc::new(AtomicBool::new(false));
-        let ours = written.clone();
+        // Full from the start; emptied whenever the writer sleeps, which it does only where it waits for room.
+        let filled = std::fs::File::from(writer.try_clone().unwrap());
+        while (&filled).write(b".").is_ok() {}
+        drop(filled);
+        let (tid, ours) = (Arc::new(AtomicI32::new(0)), Arc::new(AtomicBool::new(false)));
+        let (their_tid, written) = (tid.clone(), ours.clone());
         let writes = cthreads::CThread::spawn(move || {
-            gort::dump(writer.as_raw_fd()).unwrap();
-            ours.store(true, SeqCst);
+            // SAFETY: no preconditions.
+            their_tid.store(unsafe { libc::gettid() }, SeqCst);
+            let result = gort::dump(writer.as_raw_fd());
+            drop(writer);
+            written.store(true, SeqCst);
+            result.unwrap();
         });
         let (mut text, mut piece) = (Vec::new(), vec![0; room]);
         let mut reader = std::fs::File::from(reader);
-        while !written.load(SeqCst) {
-            let mut waiting: libc::c_int = 0;
-            // SAFETY: the call writes one integer.
-            assert_eq!(unsafe { libc::ioctl(reader.as_raw_fd(), libc::FIONREAD, &mut waiting) }, 0);
-            if waiting as usize > room - 1024 {
-                let n = reader.read(&mut piece).unwrap();
-                text.extend_from_slice(&piece[..n]);
+        while !ours.load(SeqCst) {
+            let stat = std::fs::read_to_string(format!("/proc/self/task/{}/stat", tid.load(SeqCst)));
+            if stat.is_ok_and(|stat| stat.contains(") S ")) {
+                if let Ok(n) = reader.read(&mut piece) {
+                    text.extend_from_slice(&piece[..n]);
+                }
             }
         }
         writes.join();
         reader.read_to_end(&mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
-        assert!(text.len() > room, "more than the pipe holds");
+        assert!(text.len() > 2 * room, "more than the pipe holds");
+        let text = text.trim_start_matches('.');
         assert_eq!(text.matches("'one of many'").count(), 100, "{text}");
-        check(&text);
+        check(text);
         parked.iter().for_each(|g| g.thread().unpark());
         parked.into_iter().for_each(|g| g.join().unwrap());
     });
