@@ -12,6 +12,7 @@ pub mod subprocess;
 
 pub mod cthreads;
 pub mod dumps;
+pub mod jumps;
 pub mod kinds;
 pub mod library;
 pub mod locks;

@@ -1,10 +1,12 @@
-//! Hosts with fibers of their own: a callback may be entered on one stack while another is in a callback too. The
-//! runtime keeps no stack bounds of foreign threads, so it neither minds nor notices.
+//! Hosts with fibers of their own: a callback may be entered on one stack while another is in a callback too, and they
+//! may leave in any order. The runtime keeps no stack bounds of foreign threads, so it does not mind. What it cannot go
+//! on with it says: a fiber that is given up in a callback, or moved to another thread.
 
 use gort::ffi;
-use gort_tests::cthreads::{use_stack, CThread, Fiber};
-use gort_tests::subprocess::alone;
-use std::cell::RefCell;
+use gort_tests::cthreads::{at_depth, use_stack, CThread, Fiber};
+use gort_tests::measure::on_goroutine;
+use gort_tests::subprocess::{alone, role, Rerun};
+use std::cell::{Cell, RefCell};
 
 const SIZE: usize = 256 << 10;
 
@@ -51,6 +53,7 @@ fn two_fibers(b_leaves_first: bool) -> Vec<&'static str> {
     log.into_inner()
 }
 
+/// Row X-06.
 #[test]
 fn last_in_first_out() {
     alone("last_in_first_out", || {
@@ -60,6 +63,7 @@ fn last_in_first_out() {
     });
 }
 
+/// Row X-06.
 #[test]
 fn in_any_order() {
     alone("in_any_order", || {
@@ -99,12 +103,15 @@ fn from_the_threads_stack_then_from_others() {
     drop(memory);
 }
 
+/// A fiber on the way to another thread.
+struct Passed(Fiber<'static>);
+
+// SAFETY: the fibers' closures have only data that may go to another thread.
+unsafe impl Send for Passed {}
+
 #[test]
 fn a_fiber_moves_between_threads() {
     // Begun on one thread outside of callbacks, ended on another: each call in uses the M of the thread that it is on.
-    struct Passed(Fiber<'static>);
-    // SAFETY: the fiber's closure has only data that may go to another thread.
-    unsafe impl Send for Passed {}
     let stack = Box::leak(vec![0u8; SIZE].into_boxed_slice());
     // SAFETY: the memory is the fiber's for ever.
     let fiber = unsafe {
@@ -131,4 +138,109 @@ fn a_fiber_moves_between_threads() {
         .join();
     }
     assert!(passed.0.run());
+}
+
+/// Fibers that are in callbacks, some of them nested, entered and left in an order that a seed decides.
+fn many_in_any_order(seed: u64, memory: &mut [u8]) {
+    const FIBERS: usize = 8;
+    let size = memory.len() / FIBERS;
+    let (entered, left) = (Cell::new(0), Cell::new(0));
+    let mut fibers: Vec<_> = memory
+        .chunks_mut(size)
+        .map(|stack| {
+            let (entered, left) = (&entered, &left);
+            // SAFETY: each fiber's memory is its own.
+            unsafe {
+                Fiber::new(stack.as_mut_ptr(), size, move |leave| {
+                    for nested in 0..3 {
+                        entered.set(entered.get() + 1);
+                        ffi::callback(|| {
+                            leave.leave();
+                            if nested > 0 {
+                                at_depth(500, || ffi::callback(|| leave.leave()));
+                            }
+                        });
+                        left.set(left.get() + 1);
+                        leave.leave();
+                    }
+                })
+            }
+        })
+        .collect();
+    let mut random = seed;
+    while !fibers.is_empty() {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let i = (random >> 33) as usize % fibers.len();
+        // Within a callback of this stack's, by turns.
+        let ended = if random >> 63 == 0 { fibers[i].run() } else { ffi::callback(|| fibers[i].run()) };
+        if ended {
+            drop(fibers.swap_remove(i));
+        }
+    }
+    assert_eq!((entered.get(), left.get()), (24, 24));
+}
+
+#[test]
+fn many_fibers_in_any_order() {
+    fn rounds() {
+        let mut memory = vec![0u8; 8 * (64 << 10)];
+        (1..=50).for_each(|seed| many_in_any_order(seed, &mut memory));
+    }
+    alone("many_fibers_in_any_order", || {
+        CThread::spawn(rounds).join();
+        rounds();
+        assert_eq!(counts().1, 0);
+        on_goroutine(rounds);
+    });
+}
+
+/// Memory for fibers in the frame of the function that runs them: their stacks are part of the thread's own.
+#[test]
+fn stacks_within_a_stack() {
+    fn rounds() {
+        let mut memory = [0u8; 8 * (48 << 10)];
+        (1..=50).for_each(|seed| many_in_any_order(seed, &mut memory));
+    }
+    alone("stacks_within_a_stack", || {
+        CThread::spawn(rounds).join();
+        CThread::spawn(|| ffi::callback(rounds)).join();
+        gort::thread::Builder::new().stack_size(2 << 20).spawn(rounds).unwrap().join().unwrap();
+    });
+}
+
+#[test]
+fn a_fiber_that_is_given_up_or_moved_in_a_callback_ends_the_process() {
+    const NAME: &str = "a_fiber_that_is_given_up_or_moved_in_a_callback_ends_the_process";
+    /// A fiber of its own, which has entered a callback and not left it.
+    fn inside() -> Passed {
+        let stack = Box::leak(vec![0u8; SIZE].into_boxed_slice());
+        // SAFETY: the memory is the fiber's for ever.
+        let mut fiber = unsafe { Fiber::new(stack.as_mut_ptr(), SIZE, |leave| ffi::callback(|| leave.leave())) };
+        assert!(!fiber.run());
+        Passed(fiber)
+    }
+    match role().as_deref() {
+        None => {
+            Rerun::of(NAME, "given up").run().died_of(libc::SIGABRT).says("gort: a thread ended within a callback");
+            Rerun::of(NAME, "moved").run().died_of(libc::SIGABRT).says("gort: a callback returned on another thread");
+        }
+        Some("given up") => CThread::spawn(|| std::mem::forget(inside())).join(),
+        Some(_) => {
+            let (to, from) = std::sync::mpsc::channel();
+            drop(CThread::spawn(move || {
+                to.send(inside()).unwrap();
+                // Its thread is there still.
+                loop {
+                    gort::thread::park();
+                }
+            }));
+            let mut passed = from.recv().unwrap();
+            CThread::spawn(move || {
+                ffi::callback(|| ());
+                let Passed(fiber) = { &mut passed };
+                fiber.run()
+            })
+            .join();
+        }
+    }
 }

@@ -20,6 +20,7 @@
 use crate::atomic::thread_local;
 use crate::sched::g::G;
 use core::cell::Cell;
+use core::ptr;
 
 /// Words in a TLS block.
 pub const TLS_SLOTS: usize = 6;
@@ -27,6 +28,8 @@ pub const TLS_SLOTS: usize = 6;
 pub(crate) const SLOT_G: usize = 0;
 /// The slot that holds the current G if it is a goroutine, which may park, else 0. Hooks look here.
 pub(crate) const SLOT_PARK: usize = 1;
+/// The slot that says which callback is the innermost: its own thread or goroutine looks there; see `ffi::boundary`.
+const SLOT_BOUNDARY: usize = 2;
 
 /// The block that the word [`TLS`] of a goroutine or of an M points at.
 #[repr(C, align(64))]
@@ -41,6 +44,17 @@ impl TlsBlock {
 
     pub(crate) fn set(&self, slot: usize, value: *const G) {
         self.slots[slot].set(value as usize);
+    }
+
+    /// The address of the innermost callback's boundary, or what stands there in place of one.
+    #[inline(always)]
+    pub(crate) fn boundary(&self) -> usize {
+        self.slots[SLOT_BOUNDARY].get()
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_boundary(&self, boundary: usize) {
+        self.slots[SLOT_BOUNDARY].set(boundary);
     }
 }
 
@@ -74,6 +88,21 @@ pub(crate) fn getg() -> *const G {
 #[inline(always)]
 pub(crate) fn current_goroutine() -> *const G {
     slot(SLOT_PARK)
+}
+
+/// The block that the calling thread's or goroutine's word points at; none if that is the zero block.
+#[inline(always)]
+pub(crate) fn block<'a>() -> Option<&'a TlsBlock> {
+    let block = TLS.with(Cell::get);
+    // SAFETY: it is not the zero block, so it is that of a live M or in the running goroutine's G, and stays there
+    // while its code, or that of the thread, runs here.
+    (!ptr::eq(block, ZERO_TLS.0.as_ptr())).then(|| unsafe { &*block.cast::<TlsBlock>() })
+}
+
+/// Whether the calling thread's or goroutine's word points at `block`.
+#[inline(always)]
+pub(crate) fn is_current(block: &TlsBlock) -> bool {
+    ptr::eq(TLS.with(Cell::get).cast(), block)
 }
 
 /// Points the calling thread's or goroutine's word at `block`; what Go calls `settls`.

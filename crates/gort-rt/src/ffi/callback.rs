@@ -7,7 +7,8 @@
 //!
 //! Panics stop at the boundary, always. So do calls after the end of the runtime: see `gate`.
 
-use super::extra_m::{dropm, needm, Bound};
+use super::boundary;
+use super::extra_m::{self, dropm, needm, Bound};
 use crate::atomic::Ordering;
 use crate::gate;
 use crate::sched::g::{Kind, G};
@@ -20,24 +21,40 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 /// Runs `f` inside the runtime, on whatever thread this is, and returns what it returns.
 ///
 /// # Panics
-/// Where `f` panics, and where the runtime has been [shut down](crate::shutdown), without a call of `f`. At an `extern "C"` boundary use [`callback_or`] or `#[gort::callback]`, which keep panics from C.
+/// Where `f` panics, and where the runtime has been [shut down](crate::shutdown), without a call of `f` (nor is it
+/// called by a signal handler that has interrupted the beginning of its thread's first callback). At an `extern "C"`
+/// boundary use [`callback_or`] or `#[gort::callback]`, which keep panics from C.
 ///
 /// ```
 /// assert_eq!(gort_rt::ffi::callback(|| 6 * 7), 42);
 /// ```
 #[inline]
 pub fn callback<T>(f: impl FnOnce() -> T) -> T {
-    enter(f).unwrap_or_else(|Shut| panic!("{SHUT}"))
+    enter(f).unwrap_or_else(|refused| panic!("{}", refused.text()))
 }
 
-/// The runtime lets nobody in any more.
-struct Shut;
+/// Why a callback is not called.
+enum Refused {
+    /// The runtime lets nobody in any more.
+    Shut,
+    /// A signal handler calls in on a thread that is about to get its M, or to lose it.
+    Changing,
+}
 
-const SHUT: &str = "a callback was called after the runtime was shut down";
+impl Refused {
+    fn text(&self) -> &'static str {
+        match self {
+            Refused::Shut => "a callback was called after the runtime was shut down",
+            Refused::Changing => {
+                "a signal handler called in while its thread entered the runtime for the first time, or ended"
+            }
+        }
+    }
+}
 
 /// Runs `f` inside the runtime, if it lets the caller in.
 #[inline]
-fn enter<T>(f: impl FnOnce() -> T) -> Result<T, Shut> {
+fn enter<T>(f: impl FnOnce() -> T) -> Result<T, Refused> {
     // SAFETY: the current G lives while its code or its thread does.
     match unsafe { tls::getg().as_ref() } {
         Some(g) => inside(g, f),
@@ -47,40 +64,48 @@ fn enter<T>(f: impl FnOnce() -> T) -> Result<T, Shut> {
 
 /// A caller that has a G.
 #[inline]
-fn inside<T>(g: &G, f: impl FnOnce() -> T) -> Result<T, Shut> {
+fn inside<T>(g: &G, f: impl FnOnce() -> T) -> Result<T, Refused> {
     if g.kind != Kind::Foreign {
-        return Ok(f()); // nested: Rust, C, Rust
+        // Nested: Rust, C, Rust. Who has a G has a block.
+        return Ok(match tls::block() {
+            Some(block) => boundary::run(block, f),
+            None => f(),
+        });
     }
     // SAFETY: a foreign G's M is set for ever.
-    let _depth = Depth::enter(unsafe { &*g.m.get() })?;
-    Ok(f())
+    let m = unsafe { &*g.m.get() };
+    let _depth = Depth::enter(m)?;
+    Ok(boundary::run(&m.tls, f))
 }
 
 /// The first callback of a thread.
 #[cold]
-fn first<T>(f: impl FnOnce() -> T) -> Result<T, Shut> {
+fn first<T>(f: impl FnOnce() -> T) -> Result<T, Refused> {
     if gate::is_shut() {
-        return Err(Shut); // without binding a thread for nothing
+        return Err(Refused::Shut); // without binding a thread for nothing
+    }
+    if extra_m::is_changing() {
+        return Err(Refused::Changing);
     }
     let (m, bound) = needm();
     let _drop = (bound == Bound::ToCall).then(|| Unbind(m));
     let _depth = Depth::enter(m)?;
-    Ok(f())
+    Ok(boundary::run(&m.tls, f))
 }
 
 /// Counts a callback on a foreign thread, also when it ends by a panic.
 struct Depth(&'static M);
 
 impl Depth {
-    #[inline]
-    fn enter(m: &'static M) -> Result<Depth, Shut> {
+    #[inline(always)]
+    fn enter(m: &'static M) -> Result<Depth, Refused> {
         let depth = m.depth.load(Ordering::Relaxed);
         m.depth.store(depth + 1, Ordering::Relaxed);
         let counted = Depth(m);
         // A nested one is within one that was let in; but not that of a signal handler that has interrupted us right here.
         if !m.admitted.get() {
             if !gate::admits() {
-                return Err(Shut);
+                return Err(Refused::Shut);
             }
             m.admitted.set(true);
         }
@@ -89,7 +114,7 @@ impl Depth {
 }
 
 impl Drop for Depth {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         let depth = self.0.depth.load(Ordering::Relaxed) - 1;
         if depth == 0 {
@@ -98,6 +123,7 @@ impl Drop for Depth {
         // Release: what the callback did is done for whoever sees that it has left.
         self.0.depth.store(depth, Ordering::Release);
         if depth == 0 {
+            boundary::none_left(&self.0.tls);
             gate::left();
         }
     }
@@ -120,15 +146,15 @@ impl Drop for Unbind {
 pub fn try_callback<T>(f: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
     match enter(|| catch_unwind(AssertUnwindSafe(f))) {
         Ok(result) => result.inspect_err(|payload| keep(text(payload.as_ref()))),
-        Err(Shut) => {
-            REFUSED.set(true);
-            Err(Box::new(SHUT))
+        Err(refused) => {
+            REFUSED.set(Some(refused.text()));
+            Err(Box::new(refused.text()))
         }
     }
 }
 
-/// As [`callback`], for an `extern "C"` function: if `f` panics, or is not called because the runtime has been shut down, the
-/// result is what `on_panic` returns, and the text is kept for [`take_last_panic`].
+/// As [`callback`], for an `extern "C"` function: if `f` panics, or is not called because the runtime has been shut
+/// down, the result is what `on_panic` returns, and the text is kept for [`take_last_panic`].
 ///
 /// If `on_panic` panics too, the process aborts.
 #[inline]
@@ -164,21 +190,21 @@ fn die(name: &str, text: &str) -> ! {
 
 thread_local! {
     static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
-    /// The last text is [`SHUT`]. Not in `LAST`, because libc keeps a library loaded while a thread lives that has used a
+    /// The last text, if it is a refusal's. Not in `LAST`, because libc keeps a library loaded while a thread lives that has used a
     /// variable with a destructor; and the refused are those who call a library that has been shut down, to be unloaded.
-    static REFUSED: Cell<bool> = const { Cell::new(false) };
+    static REFUSED: Cell<Option<&'static str>> = const { Cell::new(None) };
 }
 
 fn keep(text: &str) {
-    REFUSED.set(false);
+    REFUSED.set(None);
     // A thread that is ending may have no place for it any more.
     let _ = LAST.try_with(|last| last.replace(Some(text.to_owned())));
 }
 
 /// The text of the last panic that a callback caught on the calling thread or goroutine; the next call finds none.
 pub fn take_last_panic() -> Option<String> {
-    if REFUSED.take() {
-        return Some(SHUT.to_owned());
+    if let Some(refused) = REFUSED.take() {
+        return Some(refused.to_owned());
     }
     LAST.try_with(RefCell::take).ok().flatten()
 }

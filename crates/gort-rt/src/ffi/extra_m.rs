@@ -9,12 +9,16 @@
 //! then knows that it is ending, and the M is bound for that one call only, so that none is lost after the last round. The
 //! same is done when no pthread key can be had.
 //!
+//! A signal handler may call in on a thread that is bound, or a goroutine's. On another it binds the thread, which
+//! allocates, so it is for the host to know that malloc was not interrupted; and where it has interrupted just that, or
+//! the end, it is refused ([`is_changing`]).
+//!
 //! "Has an M" (the TLS word) and "is inside the runtime" (`m.depth`) are two facts: a bound thread has an M while it is
 //! in C.
 
+use super::boundary;
 use crate::atomic::{thread_local, AtomicU32, AtomicUsize, OnceLock, Ordering};
 use crate::fork;
-use crate::gate;
 use crate::os::ExitKey;
 use crate::sched::m::M;
 use crate::sched::revoke;
@@ -23,6 +27,7 @@ use crate::tls;
 use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr;
+use core::sync::atomic::compiler_fence;
 
 /// Extra Ms without a thread, linked through `M::link`.
 struct List(*const M);
@@ -37,6 +42,8 @@ static IN_USE: AtomicUsize = AtomicUsize::new(0);
 thread_local! {
     /// True once this thread's key destructor has run: it is ending.
     static ENDING: Cell<bool> = const { Cell::new(false) };
+    /// True while this thread gets or loses an M: it may hold the list's lock. What a signal handler sees that calls in.
+    static CHANGING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Figures for [`crate::stats`].
@@ -59,15 +66,30 @@ pub(crate) enum Bound {
     ToCall,
 }
 
-/// Gives the calling thread, which has none, an M.
+/// Whether the calling thread has been interrupted while it gets or loses an M.
+pub(crate) fn is_changing() -> bool {
+    CHANGING.get()
+}
+
+/// Gives the calling thread, which has none, an M. Not where [`is_changing`].
 #[cold]
 pub(crate) fn needm() -> (&'static M, Bound) {
+    CHANGING.set(true);
+    compiler_fence(Ordering::SeqCst);
+    // SAFETY: the G of a thread lives.
+    if let Some(g) = unsafe { tls::getg().as_ref() } {
+        // A signal handler was first, just before this. What it was given for its own call it has given back.
+        CHANGING.set(false);
+        // SAFETY: the M of a foreign G is set for ever.
+        return (unsafe { &*g.m.get() }, Bound::ToThread);
+    }
     revoke::init(); // for the gate; the runtime need not have started
     fork::init();
     let m = pop().unwrap_or_else(|| M::leak(MADE.fetch_add(1, Ordering::Relaxed), true));
     IN_USE.fetch_add(1, Ordering::Relaxed);
     // SAFETY: m.tls lives for ever.
     unsafe { tls::settls(&m.tls) };
+    CHANGING.set(false); // handlers find the M from here on
     let bound = match key() {
         Some(key) if !ENDING.get() && key.set(ptr::from_ref(m).cast()) => Bound::ToThread,
         _ => Bound::ToCall,
@@ -78,14 +100,14 @@ pub(crate) fn needm() -> (&'static M, Bound) {
 /// Takes the M from the calling thread and puts it back into the list. The thread has none then, and its TLS word points
 /// at the zero block: the next owner's G is never seen from here.
 pub(crate) fn dropm(m: &'static M) {
+    CHANGING.set(true);
     tls::clear_tls();
-    m.admitted.set(false);
-    m.depth.store(0, Ordering::Release);
-    gate::left(); // of one that was left by `longjmp`
     IN_USE.fetch_sub(1, Ordering::Relaxed);
     let mut list = LIST.lock();
     m.link.set(list.0);
     list.0 = m;
+    drop(list);
+    CHANGING.set(false);
 }
 
 fn pop() -> Option<&'static M> {
@@ -111,5 +133,9 @@ pub(crate) fn ending() {
 unsafe extern "C" fn thread_exits(m: *mut c_void) {
     ending();
     // SAFETY: the key's values are Ms.
-    dropm(unsafe { &*m.cast::<M>() });
+    let m = unsafe { &*m.cast::<M>() };
+    if m.depth.load(Ordering::Relaxed) != 0 {
+        boundary::left_behind();
+    }
+    dropm(m);
 }

@@ -9,6 +9,7 @@
 //! large, the thread-local storage C sees is the goroutine's own, and if it blocks after all sysmon takes the P away.
 
 mod blocking;
+pub(crate) mod boundary;
 mod callback;
 pub(crate) mod extra_m;
 mod lock;

@@ -17,7 +17,7 @@ use super::last::OwnHandle;
 use super::seat::{self, Seat};
 use super::Threads;
 use crate::debug::record::Origin;
-use crate::ffi::extra_m;
+use crate::ffi::{boundary, extra_m};
 use crate::identity;
 use crate::os::{self, ExitKey};
 use crate::sched::g::{Kind, G};
@@ -100,6 +100,7 @@ impl Body {
     /// The end: what is done here another thread may have waited for.
     fn end(self: Box<Body>) {
         let threads = self.threads;
+        boundary::at_the_end(&self.g.tls);
         threads.ended(); // before anybody who joins can look
         self.seat.get_up();
         if let Some(done) = self.done.take() {

@@ -4,6 +4,7 @@ use crate::atomic::Ordering;
 use crate::backend::Runtime;
 use crate::chaos;
 use crate::error::Error;
+use crate::ffi::boundary;
 use crate::fork;
 use crate::gate;
 use crate::identity;
@@ -254,6 +255,7 @@ where
     let done = f();
     // SAFETY: we are on the goroutine, at its end: nothing of the user's runs on it after its destructors.
     unsafe { identity::run_destructors() };
+    boundary::at_the_end(&g.tls);
     ended(g); // before anybody who joins can look
     done();
     // The result may have been dropped just now, and its drop may have used thread-locals: their destructors must not be left
