@@ -9,7 +9,7 @@
 //! | stack bounds | those of its stack |
 //! | name | kept with the goroutine; the kernel thread keeps its own |
 //! | signal | to itself: to the kernel thread underneath. To another one: `ESRCH` |
-//! | cancellation | `ESRCH` |
+//! | cancellation | `ESRCH`. Of a thread in a callback: when that has returned |
 //! | scheduling | the default policy; another one is `ENOTSUP` |
 //! | CPUs | those of the kernel thread underneath; a choice is `ENOTSUP` |
 //! | clock of its processor time | `ENOENT`: there is none |
@@ -21,7 +21,10 @@ use crate::Ours;
 use core::ffi::CStr;
 use core::mem;
 use core::ptr;
-use gort_rt::hook::pthread::{self, Numbered};
+use gort_rt::hook::{
+    self,
+    pthread::{self, Numbered},
+};
 use libc::{c_char, c_int, c_ulong, clockid_t, pthread_attr_t, pthread_t, sched_param};
 
 /// What this file defines.
@@ -90,16 +93,17 @@ pub unsafe extern "C" fn pthread_sigqueue(thread: pthread_t, signal: c_int, valu
     }
 }
 
-/// libc's `pthread_cancel`.
+/// libc's `pthread_cancel`. A thread in a callback is cancelled when that has returned.
 ///
 /// # Safety
 /// As for that function.
 #[no_mangle]
-pub unsafe extern "C" fn pthread_cancel(thread: pthread_t) -> c_int {
-    let next = next!(c"pthread_cancel", fn(pthread_t) -> c_int);
+pub unsafe extern "C-unwind" fn pthread_cancel(thread: pthread_t) -> c_int {
+    // It unwinds a caller that cancels itself, if requests to it are acted on at once.
+    let next = next!(c"pthread_cancel", as unsafe extern "C-unwind" fn(pthread_t) -> c_int);
     match pthread::find(thread) {
         // SAFETY: the caller's promise, passed on.
-        None => unsafe { next(thread) },
+        None => hook::cancel(thread, || unsafe { next(thread) }),
         Some(_) => libc::ESRCH,
     }
 }

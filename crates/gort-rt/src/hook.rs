@@ -4,6 +4,7 @@
 
 use crate::arch;
 use crate::config;
+use crate::ffi::cancel;
 use crate::fork;
 use crate::identity;
 use crate::os;
@@ -45,6 +46,11 @@ fn in_signal_handler(g: &G) -> bool {
     // SAFETY: the M of a running goroutine is set and lives for ever.
     let (lo, hi) = unsafe { (*g.m.get()).alternate.get() };
     (lo..hi).contains(&(&raw const here as usize))
+}
+
+/// `pthread_cancel` of a thread that is no goroutine: by `libcs`, which is told when to act, or later; see `ffi::cancel`.
+pub fn cancel(thread: libc::pthread_t, libcs: impl Fn() -> libc::c_int) -> libc::c_int {
+    cancel::request(thread, libcs)
 }
 
 /// Parks the calling goroutine on a futex word until a wake, or until `deadline` in nanoseconds of the monotonic clock.

@@ -8,6 +8,7 @@
 //! Panics stop at the boundary, always. So do calls after the end of the runtime: see `gate`.
 
 use super::boundary;
+use super::cancel;
 use super::extra_m::{self, dropm, needm, Bound};
 use crate::atomic::Ordering;
 use crate::gate;
@@ -88,12 +89,14 @@ fn first<T>(f: impl FnOnce() -> T) -> Result<T, Refused> {
         return Err(Refused::Changing);
     }
     let (m, bound) = needm();
+    // SAFETY: no preconditions.
+    m.pthread.store(unsafe { libc::pthread_self() } as usize, Ordering::Relaxed);
     let _drop = (bound == Bound::ToCall).then(|| Unbind(m));
     let _depth = Depth::enter(m)?;
     Ok(boundary::run(&m.tls, f))
 }
 
-/// Counts a callback on a foreign thread, also when it ends by a panic.
+/// Counts a callback on a foreign thread, also when it ends by a panic. See `cancel` too.
 struct Depth(&'static M);
 
 impl Depth {
@@ -108,6 +111,7 @@ impl Depth {
                 return Err(Refused::Shut);
             }
             m.admitted.set(true);
+            cancel::entered(m);
         }
         Ok(counted)
     }
@@ -125,6 +129,7 @@ impl Drop for Depth {
         if depth == 0 {
             boundary::none_left(&self.0.tls);
             gate::left();
+            cancel::left(self.0);
         }
     }
 }

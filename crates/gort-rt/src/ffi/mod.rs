@@ -11,6 +11,7 @@
 mod blocking;
 pub(crate) mod boundary;
 mod callback;
+pub(crate) mod cancel;
 pub(crate) mod extra_m;
 mod lock;
 mod system_stack;

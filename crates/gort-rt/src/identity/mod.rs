@@ -305,7 +305,7 @@ pub(crate) unsafe fn start() {
 /// `LC_GLOBAL_LOCALE`.
 const GLOBAL_LOCALE: libc::locale_t = -1isize as libc::locale_t;
 
-extern "C" {
+extern "C-unwind" {
     /// Zero is `PTHREAD_CANCEL_ENABLE`.
     fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
     /// Zero is `PTHREAD_CANCEL_DEFERRED`.

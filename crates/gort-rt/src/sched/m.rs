@@ -4,7 +4,7 @@
 //! time. Fields in `Cell`s belong to the M's own thread, or to whoever took the M from the idle list under the
 //! scheduler's lock and has not yet released it through `park`.
 
-use crate::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::chaos::{happens, Whim};
 use crate::os::Thread;
 use crate::poll;
@@ -68,6 +68,12 @@ pub(crate) struct M {
     pub(crate) depth: AtomicU32,
     /// The outermost of these callbacks has been let in; see `gate`.
     pub(crate) admitted: Cell<bool>,
+    /// The foreign thread, as `pthread_self` names it; see `ffi::cancel`, also for the next two.
+    pub(crate) pthread: AtomicUsize,
+    /// It is to be cancelled when the outermost callback has left.
+    pub(crate) cancel: AtomicBool,
+    /// It is to be open to cancellation then.
+    pub(crate) cancellable: Cell<bool>,
     /// The kernel's number of the M's thread, while it has one of the runtime's own; else 0.
     pub(crate) tid: AtomicI32,
     /// The M's thread, if it is one of the runtime's own: it says so itself. It has ended, or is about to, when the M is in the
@@ -117,6 +123,9 @@ impl M {
             foreign: Cell::new(foreign),
             depth: AtomicU32::new(0),
             admitted: Cell::new(false),
+            pthread: AtomicUsize::new(0),
+            cancel: AtomicBool::new(false),
+            cancellable: Cell::new(false),
             tid: AtomicI32::new(0),
             thread: Cell::new(None),
             older: AtomicPtr::new(ptr::null_mut()),

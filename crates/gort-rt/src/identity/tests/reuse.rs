@@ -43,7 +43,7 @@ both! {
 
 both! {
     fn error_number_locale_and_cancellation_are_fresh(way) {
-        extern "C" {
+        extern "C-unwind" {
             fn pthread_setcancelstate(state: i32, old: *mut i32) -> i32;
             fn pthread_setcanceltype(kind: i32, old: *mut i32) -> i32;
         }
