@@ -236,6 +236,7 @@ fn the_first_callback_of_a_thread_is_in_a_key_destructor() {
     });
 }
 
+/// Row X-02.
 #[test]
 fn twelve_thousand_threads_in_turn_leave_nothing() {
     const NAME: &str = "twelve_thousand_threads_in_turn_leave_nothing";
@@ -273,6 +274,59 @@ fn twelve_thousand_threads_in_turn_leave_nothing() {
         // with about eight mappings, which libc keeps. What one thread in a hundred left would be 120 of its kind.
         let grown = before.iter().zip(&after).zip([0, 0, 8, 100, 0, 2048]).any(|((b, a), most)| *a > b + most);
         assert!(!grown, "{before:?}, then {after:?}");
+    });
+}
+
+/// How many threads more this process may have, as far as files tell: of the process's own group, and of the machine.
+fn threads_allowed() -> usize {
+    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<usize>().ok();
+    let group = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let group = group.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").to_string();
+    let path = format!("/sys/fs/cgroup{group}");
+    let of_group = number(&format!("{path}/pids.max"))
+        .map(|most| most.saturating_sub(number(&format!("{path}/pids.current")).unwrap_or(most)));
+    // SAFETY: the record is ours to write.
+    let own = unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NPROC, &raw mut limit), 0);
+        limit.rlim_cur as usize
+    };
+    // A stack takes two mappings, and its guard splits one.
+    let mappings = number("/proc/sys/vm/max_map_count").unwrap_or(65_530) / 3;
+    let machine = number("/proc/sys/kernel/threads-max").unwrap_or(usize::MAX) / 2;
+    let numbers = number("/proc/sys/kernel/pid_max").unwrap_or(32_768) / 2;
+    [of_group.unwrap_or(usize::MAX), own, mappings, machine, numbers].into_iter().min().expect("some")
+}
+
+/// Row X-02. All of them are in a callback, and wait for the same goroutine.
+#[test]
+fn twelve_thousand_threads_alive_at_once() {
+    const NAME: &str = "twelve_thousand_threads_alive_at_once";
+    alone(NAME, || {
+        let crowd = 12_000.min(threads_allowed().saturating_sub(300));
+        if crowd < 12_000 {
+            eprintln!("{crowd} threads in place of 12,000: the system's limits");
+        }
+        let (inside, all_inside) = mpsc::channel();
+        let go = Arc::new(std::sync::RwLock::new(0));
+        let held = go.write().unwrap();
+        let threads: Vec<_> = (0..crowd)
+            .map(|_| {
+                let (inside, go) = (inside.clone(), go.clone());
+                CThread::sized(64 << 10, move || {
+                    ffi::callback(|| {
+                        inside.send(()).unwrap();
+                        *go.read().unwrap()
+                    })
+                })
+            })
+            .collect();
+        gort::thread::spawn(move || all_inside.into_iter().take(crowd).count()).join().unwrap();
+        assert_eq!(counts(), (crowd, crowd, crowd));
+        drop(held);
+        assert_eq!(threads.into_iter().map(CThread::join).max(), Some(0));
+        assert_eq!(counts(), (crowd, 0, 0));
+        assert_eq!(CThread::spawn(|| ffi::callback(counts)).join(), (crowd, 1, 1), "one of those that there are");
     });
 }
 

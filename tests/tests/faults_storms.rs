@@ -86,6 +86,40 @@ fn many_exit_at_once() {
     all.into_iter().for_each(|t| t.join().unwrap());
 }
 
+/// Row X-11. While threads are made that call in for the first time, by C and by the runtime.
+#[test]
+fn exit_a_hundred_times_while_threads_call_in() {
+    const NAME: &str = "exit_a_hundred_times_while_threads_call_in";
+    const ROUNDS: usize = 100;
+    let Some(round) = role() else {
+        for round in 0..ROUNDS {
+            let outcome =
+                Rerun::of(NAME, &round.to_string()).env("GORT_PROCS", round % 2 + 1).inherit("GORT_CHAOS").run();
+            assert_eq!(outcome.status.code(), Some(7), "{outcome:?}");
+            assert_eq!(outcome.stderr, "", "{outcome:?}");
+        }
+        return;
+    };
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    for i in 0..3 {
+        drop(std::thread::spawn(move || loop {
+            CThread::spawn(move || {
+                ffi::callback(|| CALLS.fetch_add(1, SeqCst));
+                if i == 0 {
+                    // A goroutine that sits in a call, so that its P needs another kernel thread.
+                    ffi::callback(|| {
+                        drop(thread::spawn(|| ffi::blocking(|| std::thread::sleep(Duration::from_micros(200)))))
+                    });
+                }
+            })
+            .join();
+        }));
+    }
+    let round: usize = round.parse().unwrap();
+    eventually("they call in", || CALLS.load(SeqCst) > round);
+    on(WHO[round % WHO.len()], || std::process::exit(7));
+}
+
 #[test]
 fn abort_in_a_storm() {
     let aborts = |outcome: &Outcome| {

@@ -1,6 +1,7 @@
 //! fork on a goroutine and on a thread: the child is a plain process, where plain things work and goroutines do not.
 
-use gort::thread;
+use gort::{ffi, thread};
+use gort_tests::cthreads::{through_c, CThread};
 use gort_tests::subprocess::{role, Rerun};
 use std::ffi::CStr;
 use std::panic::catch_unwind;
@@ -137,4 +138,64 @@ fn a_child_forked_before_the_first_goroutine_may_spawn() {
     }
     assert_eq!(fork(|| thread::spawn(|| thread::spawn(|| 21).join().unwrap() * 2).join().unwrap()), 42);
     assert_eq!(thread::spawn(|| 5).join().unwrap(), 5, "and so may the parent");
+}
+
+/// What the child of a host does with callbacks: on the thread that forked, in nested ones, and on threads of its own.
+/// Those that spawn are told why they cannot.
+fn callbacks_work() -> i32 {
+    let nested = || ffi::callback(|| through_c(|| ffi::callback(|| 20)));
+    let own = CThread::spawn(move || nested() + nested()).join();
+    let again = CThread::spawn(|| ffi::callback(|| std::thread::spawn(|| 2).join().unwrap())).join();
+    let refused = ffi::callback(|| thread::Builder::new().spawn(|| ()).is_err_and(|e| e.to_string().contains("fork")));
+    let caught = ffi::try_callback(|| thread::spawn(|| ())).is_err();
+    if refused && caught && nested() == 20 {
+        own + again
+    } else {
+        95
+    }
+}
+
+/// Row X-10.
+#[test]
+fn a_host_forks_after_use_and_the_child_calls_in() {
+    const NAME: &str = "a_host_forks_after_use_and_the_child_calls_in";
+    if role().is_none() {
+        for (procs, chaos) in [("1", ""), ("2", ""), ("1", "3"), ("2", "4")] {
+            Rerun::of(NAME, "child").env("GORT_PROCS", procs).env("GORT_CHAOS", chaos).run().success();
+        }
+        return;
+    }
+    // A thread that has not called in before, one that has, and one that is in a callback, of which the child returns.
+    let places: [fn() -> i32; 4] = [
+        || fork(callbacks_work),
+        || {
+            ffi::callback(|| thread::spawn(|| ()).join().unwrap());
+            fork(callbacks_work)
+        },
+        || ffi::callback(|| through_c(|| fork(callbacks_work))),
+        returns_from_callbacks,
+    ];
+    /// The child goes on where it was forked, returns from the callbacks, and calls in again.
+    fn returns_from_callbacks() -> i32 {
+        // SAFETY: the child does what `callbacks_work` says.
+        let pid = ffi::callback(|| through_c(|| ffi::callback(|| unsafe { libc::fork() })));
+        if pid == 0 {
+            let code = catch_unwind(callbacks_work).unwrap_or(99);
+            // SAFETY: ends the child without running the test harness in it.
+            unsafe { libc::_exit(code) };
+        }
+        assert!(pid > 0);
+        let mut status = 0;
+        // SAFETY: the child is ours; the status is written to a live integer.
+        assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
+        libc::WEXITSTATUS(status)
+    }
+    thread::spawn(|| ()).join().unwrap();
+    for place in places {
+        for _ in 0..5 {
+            assert_eq!(CThread::spawn(place).join(), 42);
+        }
+        assert_eq!(thread::spawn(|| thread::spawn(|| 5).join().unwrap()).join().unwrap(), 5, "the parent goes on");
+    }
+    assert_eq!(gort::stats().callbacks, 0);
 }
