@@ -17,6 +17,11 @@ pub struct Error {
 }
 
 impl Error {
+    /// The number of the error, as `errno` has it, that comes nearest.
+    pub(crate) fn errno(&self) -> Option<i32> {
+        self.errno
+    }
+
     /// An environment variable with a value that means nothing.
     pub(crate) fn variable(name: &str, value: &std::ffi::OsStr, wanted: &str) -> Error {
         Error { text: format!("{name} is {value:?}; it must be {wanted}"), errno: Some(libc::EINVAL) }

@@ -54,6 +54,8 @@ mod tls;
 mod unload;
 
 pub mod alloc;
+#[doc(hidden)]
+pub mod embed;
 pub mod ffi;
 #[doc(hidden)]
 pub mod hook;

@@ -3,6 +3,8 @@
 use crate::atomic::Ordering;
 use crate::sched;
 use crate::sched::g::G;
+use core::cell::Cell;
+use core::mem::ManuallyDrop;
 
 /// Runs `f`, which may block its kernel thread, in place. While it does, the goroutine's P may go to others: sysmon takes
 /// it after about 20 µs if there is work. On a thread that is no goroutine this is a plain call.
@@ -25,6 +27,47 @@ pub fn blocking<T>(f: impl FnOnce() -> T) -> T {
             value
         }
     }
+}
+
+thread_local! {
+    /// The section that the calling thread or goroutine is in by [`begin`].
+    static SECTION: Cell<Section> = const { Cell::new(Section { begun: 0, nested: false }) };
+}
+
+/// How often [`begin`] has been called, and whether the outermost was within a declared call.
+#[derive(Clone, Copy)]
+struct Section {
+    begun: u32,
+    nested: bool,
+}
+
+/// [`blocking`] for callers without closures: what follows, until [`end`], may block. Sections nest.
+pub(crate) fn begin() {
+    let mut section = SECTION.get();
+    if section.begun == 0 {
+        if let Some(g) = sched::parkable() {
+            let call = ManuallyDrop::new(Call::begin(g));
+            section.nested = call.nested;
+        }
+    }
+    section.begun += 1;
+    SECTION.set(section);
+}
+
+/// Ends the section that the latest [`begin`] has begun. False: there is none.
+pub(crate) fn end() -> bool {
+    let mut section = SECTION.get();
+    if section.begun == 0 {
+        return false;
+    }
+    section.begun -= 1;
+    SECTION.set(section);
+    if section.begun == 0 {
+        if let Some(g) = sched::parkable() {
+            drop(Call { g, nested: section.nested });
+        }
+    }
+    true
 }
 
 /// A declared blocking call under way; its end, by panic too, is the way back into the scheduler's order.

@@ -35,7 +35,8 @@ pub fn callback<T>(f: impl FnOnce() -> T) -> T {
 }
 
 /// Why a callback is not called.
-enum Refused {
+#[derive(Debug)]
+pub enum Refused {
     /// The runtime lets nobody in any more.
     Shut,
     /// A signal handler calls in on a thread that is about to get its M, or to lose it.
@@ -82,6 +83,14 @@ fn inside<T>(g: &G, f: impl FnOnce() -> T) -> Result<T, Refused> {
 /// The first callback of a thread.
 #[cold]
 fn first<T>(f: impl FnOnce() -> T) -> Result<T, Refused> {
+    let (m, bound) = bind()?;
+    let _drop = (bound == Bound::ToCall).then(|| Unbind(m));
+    let _depth = Depth::enter(m)?;
+    Ok(boundary::run(&m.tls, f))
+}
+
+/// Gives the calling thread, which has none, an M.
+pub(super) fn bind() -> Result<(&'static M, Bound), Refused> {
     if gate::is_shut() {
         return Err(Refused::Shut); // without binding a thread for nothing
     }
@@ -91,17 +100,15 @@ fn first<T>(f: impl FnOnce() -> T) -> Result<T, Refused> {
     let (m, bound) = needm();
     // SAFETY: no preconditions.
     m.pthread.store(unsafe { libc::pthread_self() } as usize, Ordering::Relaxed);
-    let _drop = (bound == Bound::ToCall).then(|| Unbind(m));
-    let _depth = Depth::enter(m)?;
-    Ok(boundary::run(&m.tls, f))
+    Ok((m, bound))
 }
 
 /// Counts a callback on a foreign thread, also when it ends by a panic. See `cancel` too.
-struct Depth(&'static M);
+pub(super) struct Depth(&'static M);
 
 impl Depth {
     #[inline(always)]
-    fn enter(m: &'static M) -> Result<Depth, Refused> {
+    pub(super) fn enter(m: &'static M) -> Result<Depth, Refused> {
         let depth = m.depth.load(Ordering::Relaxed);
         m.depth.store(depth + 1, Ordering::Relaxed);
         let counted = Depth(m);
@@ -114,6 +121,11 @@ impl Depth {
             cancel::entered(m);
         }
         Ok(counted)
+    }
+
+    /// One that was entered and forgotten, to leave it after all.
+    pub(super) fn entered(m: &'static M) -> Depth {
+        Depth(m)
     }
 }
 
@@ -200,7 +212,8 @@ thread_local! {
     static REFUSED: Cell<Option<&'static str>> = const { Cell::new(None) };
 }
 
-fn keep(text: &str) {
+/// Keeps the text of a panic for [`take_last_panic`].
+pub(crate) fn keep(text: &str) {
     REFUSED.set(None);
     // A thread that is ending may have no place for it any more.
     let _ = LAST.try_with(|last| last.replace(Some(text.to_owned())));
@@ -215,7 +228,7 @@ pub fn take_last_panic() -> Option<String> {
 }
 
 /// What a panic says.
-fn text(payload: &(dyn Any + Send)) -> &str {
+pub(crate) fn text(payload: &(dyn Any + Send)) -> &str {
     payload
         .downcast_ref::<&str>()
         .copied()

@@ -19,6 +19,7 @@
 use super::boundary;
 use crate::atomic::{thread_local, AtomicU32, AtomicUsize, OnceLock, Ordering};
 use crate::fork;
+use crate::gate;
 use crate::os::ExitKey;
 use crate::sched::m::M;
 use crate::sched::revoke;
@@ -102,6 +103,12 @@ pub(crate) fn needm() -> (&'static M, Bound) {
 pub(crate) fn dropm(m: &'static M) {
     CHANGING.set(true);
     tls::clear_tls();
+    m.guards.set(0);
+    m.for_guard.set(false);
+    if m.depth.swap(0, Ordering::Release) != 0 {
+        m.admitted.set(false);
+        gate::left(); // of guards that their thread has not left
+    }
     IN_USE.fetch_sub(1, Ordering::Relaxed);
     let mut list = LIST.lock();
     m.link.set(list.0);
@@ -134,7 +141,7 @@ unsafe extern "C" fn thread_exits(m: *mut c_void) {
     ending();
     // SAFETY: the key's values are Ms.
     let m = unsafe { &*m.cast::<M>() };
-    if m.depth.load(Ordering::Relaxed) != 0 {
+    if m.depth.load(Ordering::Relaxed) != m.guards.get() {
         boundary::left_behind();
     }
     dropm(m);

@@ -8,11 +8,12 @@
 //! A plain call to C from a goroutine needs none of these: it runs in place, at the price of a function call. The stack is
 //! large, the thread-local storage C sees is the goroutine's own, and if it blocks after all sysmon takes the P away.
 
-mod blocking;
+pub(crate) mod blocking;
 pub(crate) mod boundary;
-mod callback;
+pub(crate) mod callback;
 pub(crate) mod cancel;
 pub(crate) mod extra_m;
+pub(crate) mod guard;
 mod lock;
 mod system_stack;
 

@@ -74,6 +74,10 @@ pub(crate) struct M {
     pub(crate) cancel: AtomicBool,
     /// It is to be open to cancellation then.
     pub(crate) cancellable: Cell<bool>,
+    /// How many of `depth` are guards, which their thread leaves by itself; see `ffi::guard`. The thread's own.
+    pub(crate) guards: Cell<u32>,
+    /// The M was bound for the outermost guard, and goes with it. The thread's own.
+    pub(crate) for_guard: Cell<bool>,
     /// The kernel's number of the M's thread, while it has one of the runtime's own; else 0.
     pub(crate) tid: AtomicI32,
     /// The M's thread, if it is one of the runtime's own: it says so itself. It has ended, or is about to, when the M is in the
@@ -126,6 +130,8 @@ impl M {
             pthread: AtomicUsize::new(0),
             cancel: AtomicBool::new(false),
             cancellable: Cell::new(false),
+            guards: Cell::new(0),
+            for_guard: Cell::new(false),
             tid: AtomicI32::new(0),
             thread: Cell::new(None),
             older: AtomicPtr::new(ptr::null_mut()),

@@ -111,6 +111,11 @@ impl Thread {
         self.inner.id
     }
 
+    /// The same as a number.
+    pub(crate) fn number(&self) -> u64 {
+        self.inner.id()
+    }
+
     /// The name that [`super::Builder::name`] gave, or, for a thread that is no goroutine, the one std knows.
     pub fn name(&self) -> Option<&str> {
         self.inner.name()
