@@ -1,0 +1,124 @@
+//! Programs in C and C++ that use gort as their users do: installed, found by pkg-config, linked statically and dynamically.
+//!
+//! Each runs with both backends, with one P and with two, in a process of its own. GORT_CAPI_PROFILE=release tests the libraries as
+//! they are meant to be; `ci/capi.sh` does.
+
+use gort_tests::subprocess::Rerun;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// Where everything is installed, once a process.
+fn prefix() -> &'static Path {
+    static PREFIX: OnceLock<PathBuf> = OnceLock::new();
+    PREFIX.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let prefix = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("capi-{}", std::process::id()));
+        let profile = env::var("GORT_CAPI_PROFILE").unwrap_or("dev".into());
+        let mut install = Command::new(root.join("install.sh"));
+        let output = install.arg(&prefix).env("GORT_CAPI_PROFILE", profile).stdin(Stdio::null()).output();
+        succeeded(&install, &output.expect("there is a shell"));
+        prefix
+    })
+}
+
+/// Removes the installation when the last test of the process is over: there is one test, which owns it.
+struct Installation;
+
+impl Drop for Installation {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(prefix());
+    }
+}
+
+fn succeeded(command: &Command, output: &std::process::Output) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Linked {
+    Statically,
+    Dynamically,
+}
+
+/// What pkg-config says.
+fn pkg_config(package: &str, what: &str) -> Vec<String> {
+    let mut command = Command::new("pkg-config");
+    command.args([what, package]).env("PKG_CONFIG_PATH", prefix().join("lib/pkgconfig"));
+    let output = command.output().expect("there is a pkg-config");
+    succeeded(&command, &output);
+    String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect()
+}
+
+/// Compiles a program as its users would, and returns its path.
+fn build(source: &Path, linked: Linked) -> PathBuf {
+    let cpp = source.extension().is_some_and(|e| e == "cpp");
+    let (variable, compiler, standard) = if cpp { ("CXX", "g++", "-std=c++17") } else { ("CC", "gcc", "-std=c99") };
+    let package = if linked == Linked::Statically { "gort-static" } else { "gort" };
+    let name = source.file_stem().expect("a name").to_str().expect("text");
+    let kind = if cpp { "cpp" } else { "c" };
+    let program = prefix().join(format!("{name}-{kind}-{linked:?}"));
+    let mut command = Command::new(env::var(variable).unwrap_or(compiler.into()));
+    command.args([standard, "-pedantic", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-pthread"]);
+    command.args(pkg_config(package, "--cflags")).arg(source).arg("-o").arg(&program);
+    if name != "opened" {
+        command.args(pkg_config(package, "--libs"));
+    }
+    if linked == Linked::Dynamically {
+        command.arg(format!("-Wl,-rpath,{}", prefix().join("lib").display()));
+    }
+    let output = command.output().expect("there is a compiler");
+    succeeded(&command, &output);
+    program
+}
+
+/// Runs a program with each kind of goroutines, and with one P and two.
+fn run(program: &Path, arguments: &[&str]) {
+    for backend in ["goroutines", "threads"] {
+        for procs in [1, 2] {
+            let mut command = Command::new(program);
+            command.args(arguments);
+            Rerun::with(command).env("GORT_BACKEND", backend).env("GORT_PROCS", procs).run().success();
+        }
+    }
+}
+
+fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c").join(name)
+}
+
+/// The program that the guide shows.
+fn guides_example() -> PathBuf {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/c.md");
+    let text = fs::read_to_string(guide).expect("the guide is there");
+    let example = text.split("```c\n").nth(1).and_then(|rest| rest.split("```").next()).expect("it shows a program");
+    let path = prefix().join("example.c");
+    fs::write(&path, example).expect("a file");
+    path
+}
+
+#[test]
+fn programs_in_c_and_cpp_do_what_they_should() {
+    let _installation = Installation;
+    for linked in [Linked::Dynamically, Linked::Statically] {
+        for name in ["usual.c", "misuse.c", "signals.c", "parks.c", "usual.cpp"] {
+            eprintln!("{name} {linked:?}");
+            run(&build(&source(name), linked), &[]);
+        }
+        let example = build(&guides_example(), linked);
+        let said = Rerun::with(Command::new(example)).run();
+        said.success();
+        assert_eq!(said.stdout, "12 lines, 290 bytes\n");
+    }
+    let library = prefix().join("lib/libgort.so");
+    run(&build(&source("opened.c"), Linked::Dynamically), &[library.to_str().expect("text")]);
+}
