@@ -22,7 +22,6 @@ use crate::fork::{self, Process};
 use crate::start;
 use crate::table::{Ref, Table};
 use core::ffi::{c_char, c_int, c_void, CStr};
-use core::ptr;
 use core::sync::atomic::{AtomicU8, Ordering};
 use gort_rt::embed;
 use gort_rt::thread::{self, Builder, JoinHandle};
@@ -251,7 +250,7 @@ fn detach(thread: Thread, entry: &Entry) -> Result<(), Failure> {
 #[no_mangle]
 pub unsafe extern "C" fn gort_id(thread: Thread, id: *mut u64) -> c_int {
     run(|| {
-        if ptr::null_mut() == id {
+        if id.is_null() {
             return Err(failure(GORT_EINVAL));
         }
         let entry = entry(thread)?;

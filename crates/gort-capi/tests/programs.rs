@@ -10,27 +10,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// Where everything is installed, once a process.
+/// Where everything is installed, by the first test that asks.
 fn prefix() -> &'static Path {
     static PREFIX: OnceLock<PathBuf> = OnceLock::new();
     PREFIX.get_or_init(|| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let prefix = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("capi-{}", std::process::id()));
         let profile = env::var("GORT_CAPI_PROFILE").unwrap_or("dev".into());
+        let prefix = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("capi-{profile}"));
         let mut install = Command::new(root.join("install.sh"));
         let output = install.arg(&prefix).env("GORT_CAPI_PROFILE", profile).stdin(Stdio::null()).output();
         succeeded(&install, &output.expect("there is a shell"));
         prefix
     })
-}
-
-/// Removes the installation when the last test of the process is over: there is one test, which owns it.
-struct Installation;
-
-impl Drop for Installation {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(prefix());
-    }
 }
 
 fn succeeded(command: &Command, output: &std::process::Output) {
@@ -96,29 +87,71 @@ fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c").join(name)
 }
 
-/// The program that the guide shows.
-fn guides_example() -> PathBuf {
-    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/c.md");
-    let text = fs::read_to_string(guide).expect("the guide is there");
-    let example = text.split("```c\n").nth(1).and_then(|rest| rest.split("```").next()).expect("it shows a program");
-    let path = prefix().join("example.c");
-    fs::write(&path, example).expect("a file");
-    path
+/// Builds a program with either library, and runs it.
+fn check(name: &str) {
+    for linked in [Linked::Dynamically, Linked::Statically] {
+        run(&build(&source(name), linked), &[]);
+    }
+}
+
+/// Row S-01.
+#[test]
+fn every_function_does_what_it_should() {
+    check("usual.c");
 }
 
 #[test]
-fn programs_in_c_and_cpp_do_what_they_should() {
-    let _installation = Installation;
+fn every_function_serves_cpp() {
+    check("usual.cpp");
+}
+
+/// Row X-07.
+/// Row X-10.
+#[test]
+fn misuse_is_a_code() {
+    check("misuse.c");
+}
+
+#[test]
+fn signal_handlers_unpark() {
+    check("signals.c");
+}
+
+#[test]
+fn what_waits_in_a_program_parks() {
+    check("parks.c");
+}
+
+/// Row S-02.
+#[test]
+fn the_library_can_be_opened_and_closed() {
+    let library = prefix().join("lib/libgort.so");
+    run(&build(&source("opened.c"), Linked::Dynamically), &[library.to_str().expect("text")]);
+}
+
+/// Row A-14.
+#[test]
+fn the_static_library_can_be_part_of_a_shared_one() {
+    let library = prefix().join("libplugin.so");
+    let mut command = Command::new(env::var("CC").unwrap_or("gcc".into()));
+    command.args(["-shared", "-Wl,-Bsymbolic-functions", "-o"]).arg(&library);
+    command.arg("-Wl,--whole-archive").arg(prefix().join("lib/libgort.a")).arg("-Wl,--no-whole-archive");
+    command.args(pkg_config("gort-static", "--libs"));
+    let output = command.output().expect("there is a compiler");
+    succeeded(&command, &output);
+    run(&build(&source("opened.c"), Linked::Statically), &[library.to_str().expect("text")]);
+}
+
+#[test]
+fn the_guides_program_works() {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/c.md");
+    let text = fs::read_to_string(guide).expect("the guide is there");
+    let program = text.split("```c\n").nth(1).and_then(|rest| rest.split("```").next()).expect("it shows a program");
+    let path = prefix().join("guide.c");
+    fs::write(&path, program).expect("a file");
     for linked in [Linked::Dynamically, Linked::Statically] {
-        for name in ["usual.c", "misuse.c", "signals.c", "parks.c", "usual.cpp"] {
-            eprintln!("{name} {linked:?}");
-            run(&build(&source(name), linked), &[]);
-        }
-        let example = build(&guides_example(), linked);
-        let said = Rerun::with(Command::new(example)).run();
+        let said = Rerun::with(Command::new(build(&path, linked))).run();
         said.success();
         assert_eq!(said.stdout, "12 lines, 290 bytes\n");
     }
-    let library = prefix().join("lib/libgort.so");
-    run(&build(&source("opened.c"), Linked::Dynamically), &[library.to_str().expect("text")]);
 }
