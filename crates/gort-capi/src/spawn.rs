@@ -103,8 +103,6 @@ struct End(Thread);
 
 impl Drop for End {
     fn drop(&mut self) {
-        // What C has left open would be found open by the next who runs on this kernel thread.
-        while embed::end_blocking() {}
         let Some(entry) = THREADS.get(self.0) else { return };
         if entry.state.fetch_or(ENDED, Ordering::AcqRel) & DETACHED != 0 {
             THREADS.remove(self.0);
