@@ -77,3 +77,25 @@ pub extern "C" fn gort_unpark(thread: Thread) -> c_int {
     entry.give_back_quietly();
     code
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::code::GORT_FOREVER;
+    use crate::spawn::{Entry, THREADS};
+
+    #[test]
+    fn an_unpark_leaves_nothing_behind() {
+        let entry = || THREADS.insert(Entry::new(false)).unwrap();
+        let handle = entry();
+        assert_eq!(gort_unpark(handle), GORT_ENOHANDLE, "there is nobody yet");
+        THREADS.get(handle).unwrap().thread.get_or_init(thread::current);
+        assert_eq!(gort_unpark(handle), GORT_OK);
+        assert_eq!(gort_park(GORT_FOREVER), GORT_OK);
+        assert!(THREADS.remove(handle));
+        assert_eq!(gort_unpark(handle), GORT_ENOHANDLE);
+        let next = entry();
+        assert_ne!(next, handle);
+        assert_eq!(next as u32 & 0xff_ffff, handle as u32 & 0xff_ffff, "its slot is free again");
+    }
+}

@@ -168,8 +168,8 @@ static void *joins_itself(void *out) {
 
 static void handles(void) {
     gort_channel_t channel;
-    gort_thread_t thread, me, said;
-    void *codes[3];
+    gort_thread_t thread, me, said, ended;
+    void *codes[2];
     /* Twice, each. */
     OK(gort_spawn(&thread, nothing, NULL, NULL, 0));
     OK(gort_join(thread, NULL));
@@ -198,6 +198,18 @@ static void handles(void) {
     OK(gort_detach(thread));
     RETURNS(GORT_ENOTJOINABLE, gort_detach(thread));
     RETURNS(GORT_ENOTJOINABLE, gort_join(thread, NULL));
+    /* Detached, when it has ended: nothing is left of it. */
+    gort_stats_t stats = {0};
+    stats.size = sizeof stats;
+    OK(gort_stats(&stats));
+    uint64_t alive = stats.goroutines;
+    OK(gort_spawn(&ended, nothing, NULL, NULL, 0));
+    do {
+        OK(gort_yield());
+        OK(gort_stats(&stats));
+    } while (stats.goroutines > alive);
+    OK(gort_detach(ended));
+    RETURNS(GORT_ENOHANDLE, gort_unpark(ended));
     /* It cannot be shut down, or waited for, by who is inside; nor without patience. */
     OK(gort_enter());
     RETURNS(GORT_EDEADLOCK, gort_shutdown(SECONDS(1)));
