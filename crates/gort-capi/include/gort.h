@@ -11,7 +11,7 @@
  * (What cannot be found out is whether a pointer that is not null points to what it should.)
  *
  * Threads. Unless it says otherwise, every function may be called by any goroutine and any thread of the process, and by none in a
- * signal handler. gort_unpark() and gort_strerror() may be called in signal handlers.
+ * signal handler. gort_unpark(), gort_dump() and gort_strerror() may be called in signal handlers.
  *
  * Times are in nanoseconds. Handles are numbers: copy them as you like; they are never used twice, and 0 is none.
  */
@@ -559,6 +559,19 @@ int gort_parks(const char *name, int *parks);
  * @return GORT_OK; GORT_EINVAL: `stats` is NULL, or its size is none that a gort_stats_t ever had; GORT_EFORKED.
  */
 int gort_stats(struct gort_stats_t *stats);
+
+/**
+ * Writes what the runtime does at this moment, as text for people: processors, kernel threads, and of each goroutine its number and
+ * name and what it does or waits for. Nothing is stopped for it. The text, which docs/debugging.md explains, may change from one
+ * version to the next; it says so if the runtime does not run, or the process is a fork.
+ *
+ * From anywhere. Async-signal-safe, under the condition of gort_unpark(): it neither allocates nor takes a lock, and leaves errno
+ * alone. It waits for the descriptor only, blocking the kernel thread.
+ *
+ * @param fd  an open descriptor, for example 2.
+ * @return GORT_OK; GORT_ESYSTEM: not all of it could be written.
+ */
+int gort_dump(int fd);
 
 /**
  * The text, in UTF-8, of the last panic of Rust code that was stopped on the calling thread or goroutine: by a function that has

@@ -16,7 +16,7 @@
 //! | `channel`, `queue` | channels of pointers; how they wait |
 //! | `inside` | enter and leave, blocking calls, staying on a kernel thread |
 //! | `text` | texts of panics and errors |
-//! | `stats`, `hooks` | figures; which of libc's functions park |
+//! | `stats`, `dump`, `hooks` | figures; what everybody does; which of libc's functions park |
 
 // In the order of the header, which the blank lines keep.
 mod code;
@@ -36,6 +36,8 @@ mod inside;
 mod hooks;
 
 mod stats;
+
+mod dump;
 
 mod text;
 

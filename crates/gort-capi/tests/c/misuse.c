@@ -141,6 +141,7 @@ static void nulls(void) {
     stats.size = 100000;
     RETURNS(GORT_EINVAL, gort_stats(&stats));
     RETURNS(GORT_ENONE, gort_last_panic(NULL, 1, NULL));
+    RETURNS(GORT_ESYSTEM, gort_dump(-1));
     RETURNS(GORT_EINVAL, gort_parks("read", NULL));
     RETURNS(GORT_ENONE, gort_parks("no_such_function", &parks));
     OK(gort_channel_free(channel));

@@ -210,6 +210,32 @@ static void figures(void) {
     CHECK(stats.procs != UINT64_MAX && stats.kernel_threads == UINT64_MAX);
 }
 
+/* A goroutine that waits is in the dump, by its name. */
+static void dumping(void) {
+    gort_channel_t channel;
+    gort_thread_t thread;
+    char text[20000];
+    int found = 0;
+    struct sum sum = {0, 0};
+    OK(gort_channel_create(0, &channel));
+    sum.from = channel;
+    OK(gort_spawn(&thread, add, &sum, "in-the-dump", 0));
+    OK(gort_channel_send(channel, NULL)); /* it has begun */
+    FILE *file = tmpfile();
+    CHECK(file != NULL);
+    errno = 77;
+    OK(gort_dump(fileno(file)));
+    CHECK(errno == 77);
+    rewind(file);
+    while (fgets(text, sizeof text, file) != NULL)
+        found += strstr(text, "in-the-dump") != NULL;
+    CHECK(found == 1);
+    CHECK(fclose(file) == 0);
+    OK(gort_channel_close(channel));
+    OK(gort_join(thread, NULL));
+    OK(gort_channel_free(channel));
+}
+
 /* All of libc's names that gort has are in the program, or in the library, also those which only other libraries need: it is not
  * this program's doing, which asks for none of them. */
 static void names(void) {
@@ -229,6 +255,7 @@ int main(void) {
         bracketing();
         detaching();
         figures();
+        dumping();
         stop();
     }
     return 0;
