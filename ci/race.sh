@@ -34,7 +34,7 @@ passes() {
 }
 
 echo "--> ThreadSanitizer"
-# The thread of the goroutine that ends last is joined by the end of the runtime, which a test does not wait for.
+# The threads of the goroutines that end last are joined by the end of the runtime, which a test does not wait for.
 export TSAN_OPTIONS="suppressions=$PWD/ci/race.supp halt_on_error=1 report_thread_leaks=0"
 if output=$(sanitized thread --test races -- --ignored --exact a_race_on_purpose 2>&1); then
     echo "$output" >&2

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::ffi::c_void;
 use std::hint::black_box;
+use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, Mutex};
@@ -149,6 +150,45 @@ fn join_waits_for_destructors() {
         assert_eq!(*std::mem::take(&mut *ENDS.lock().unwrap()), in_order, "a scope waits for them too");
         assert_eq!(gort::stats().goroutines, 0);
     }
+}
+
+/// What the thread of the test below stays in at its very end, once it has been told which.
+static STAYS: AtomicUsize = AtomicUsize::new(0);
+
+/// A key's destructor that stays in the last round, when nothing of the goroutine is left.
+unsafe extern "C" fn key_stays(value: *mut c_void) {
+    match value.addr() {
+        4 => {
+            let mut byte = 0u8;
+            // SAFETY: the byte is ours to write.
+            let end = unsafe { libc::read(STAYS.load(SeqCst) as i32, (&raw mut byte).cast(), 1) };
+            assert_eq!(end, 0, "the other end has been closed");
+        }
+        round => set_key(round + 1),
+    }
+}
+
+#[test]
+fn a_thread_that_ends_slowly_keeps_no_other() {
+    if !alone("a_thread_that_ends_slowly_keeps_no_other") {
+        return;
+    }
+    let before = kernel_threads();
+    let (stays, go) = std::io::pipe().unwrap();
+    STAYS.store(stays.as_raw_fd() as usize, SeqCst);
+    thread::spawn(|| ()).join().unwrap(); // the runtime's key comes before ours, and its destructor too
+    let mut key = 0;
+    // SAFETY: `key` is ours to write.
+    assert_eq!(unsafe { libc::pthread_key_create(&raw mut key, Some(key_stays)) }, 0);
+    KEY.store(key as usize, SeqCst);
+    thread::spawn(|| set_key(1)).join().unwrap();
+    for _ in 0..100 {
+        thread::spawn(|| ()).join().unwrap();
+    }
+    let left = || kernel_threads() == before + 1;
+    assert!(eventually(Duration::from_secs(30), left), "{} threads are left", kernel_threads());
+    drop(go);
+    gort::shutdown(Duration::from_secs(50)).unwrap();
 }
 
 #[test]

@@ -9,7 +9,7 @@
 //!    joined, so that no code of this library runs on any thread of its own, which matters to who unloads it.
 //! 4. What the runtime holds is given back: dead goroutines' stacks, blocks, descriptors, signal handlers.
 //!
-//! Where goroutines are kernel threads there is nothing but 1, and the last of them is joined: see `oneone::body`.
+//! Where goroutines are kernel threads there is nothing but 1, and all of them are joined: see `oneone::ended`.
 //!
 //! What stays, for a late look and for the next start: the records of Ps and Ms, address space of stacks, wait words, tables.
 //! They go when the library does: see `unload`.
@@ -104,7 +104,7 @@ pub fn shutdown(patience: Duration) -> Result<(), Error> {
             end_threads(sched());
             give_back(sched());
         }
-        Life::Threads(threads) => threads.join_last(),
+        Life::Threads(threads) => threads.join_all(),
     }
     let clean = start::take_handlers_out();
     change.off();

@@ -13,7 +13,6 @@
 //! Not in the last round: race detectors and sanitizers wait for that with the same trick, and do not know the thread
 //! afterwards.
 
-use super::last::OwnHandle;
 use super::seat::{self, Seat};
 use super::Threads;
 use crate::debug::record::Origin;
@@ -43,7 +42,6 @@ pub(super) struct Body {
     /// Rounds of destructors to come, the end's included.
     rounds: Cell<u32>,
     done: Cell<Option<Done>>,
-    handle: OwnHandle,
     seat: &'static Seat,
 }
 
@@ -54,12 +52,7 @@ pub(super) fn key() -> Option<ExitKey> {
 
 impl Body {
     /// Makes the calling thread the goroutine with the handle `thread`.
-    pub(super) fn begin(
-        threads: &'static Threads,
-        thread: Arc<Inner>,
-        handle: OwnHandle,
-        origin: Origin,
-    ) -> &'static Body {
+    pub(super) fn begin(threads: &'static Threads, thread: Arc<Inner>, origin: Origin) -> &'static Body {
         let seat = seat::take();
         seat.tid.store(os::gettid(), Ordering::Relaxed);
         seat.record.born_with_name(thread.id(), origin, thread.name_bytes(), &seat.name);
@@ -68,7 +61,6 @@ impl Body {
             g: G::native(Kind::Thread),
             rounds: Cell::new(ROUNDS - 1),
             done: Cell::new(None),
-            handle,
             seat,
         }));
         body.g.thread.set(Arc::into_raw(thread));
@@ -114,7 +106,7 @@ impl Body {
         extra_m::ending();
         // SAFETY: `begin` stored it by `into_raw`; it is dropped once.
         drop(unsafe { Arc::from_raw(self.g.thread.get()) });
-        threads.last.follow(&self.handle);
+        threads.unjoined.this();
         drop(self);
         threads.left();
     }

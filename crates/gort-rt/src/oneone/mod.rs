@@ -3,10 +3,10 @@
 //! std brings what a thread needs on every target: name, stack and guard, the report of an overflow. What is left to do here
 //! is that a goroutine knows itself as one, and that its end is where the other backend has it: after the destructors of
 //! thread-local variables and of pthread keys; see [`body`]. And that the end of the runtime leaves no thread behind; see
-//! [`last`]. What dumps show of it is in [`seat`].
+//! [`ended`]. What dumps show of it is in [`seat`].
 
 mod body;
-mod last;
+mod ended;
 pub(crate) mod seat;
 
 use crate::debug::record::Origin;
@@ -18,7 +18,8 @@ use crate::stats::Stats;
 use crate::thread::Inner;
 use body::Body;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use last::{Last, OwnHandle};
+use ended::Ended;
+use std::os::unix::thread::JoinHandleExt;
 use std::sync::{Arc, OnceLock};
 use std::thread::Builder;
 
@@ -37,7 +38,7 @@ pub(crate) struct Threads {
     present: AtomicUsize,
     /// Whose destructor ends goroutines.
     key: ExitKey,
-    last: Last,
+    unjoined: Ended,
 }
 
 static THREADS: OnceLock<Threads> = OnceLock::new();
@@ -48,7 +49,7 @@ pub(crate) fn install(procs: usize, stack_size: usize) -> Result<&'static Thread
         let key = body::key()
             .ok_or_else(|| Error::invalid("no pthread key is left to learn of the end of threads by".into()))?;
         let [procs, stack_size, alive, present] = Default::default();
-        let _ = THREADS.set(Threads { procs, stack_size, alive, present, key, last: Last::none() });
+        let _ = THREADS.set(Threads { procs, stack_size, alive, present, key, unjoined: Ended::none() });
     }
     let threads = Threads::installed();
     threads.procs.store(procs, Ordering::Relaxed);
@@ -88,9 +89,9 @@ impl Threads {
         self.present.load(Ordering::SeqCst) as u64
     }
 
-    /// Joins the kernel thread of the goroutine that left last, and with it all that left before. When nobody is there.
-    pub(crate) fn join_last(&self) {
-        self.last.join();
+    /// Joins the kernel threads of all goroutines that have left. When nobody is there.
+    pub(crate) fn join_all(&self) {
+        self.unjoined.join();
     }
 
     fn came(&self) {
@@ -126,20 +127,21 @@ impl Threads {
             builder = builder.name(name.to_owned());
         }
         self.came();
-        let handle = OwnHandle::none();
-        let theirs = handle.clone();
         let main = move || {
-            let body = Body::begin(self, thread, theirs, Origin::of::<O>());
+            let body = Body::begin(self, thread, Origin::of::<O>());
             let done = f();
             // SAFETY: the caller vouches for what it borrows, until the goroutine's end.
             unsafe { body.at_end(done) };
         };
         // SAFETY: the caller's promise.
-        handle.hand_over(|| unsafe { builder.spawn_unchecked(main) }).map_err(|e| {
+        let made = unsafe { builder.spawn_unchecked(main) }.map_err(|e| {
             self.ended();
             self.left();
             Error::no_thread("cannot start a goroutine's kernel thread", e.raw_os_error().unwrap_or(libc::EAGAIN))
-        })
+        })?;
+        // Neither joined nor detached here: the thread sees to it itself, or has done so already.
+        let _ = made.into_pthread_t();
+        Ok(())
     }
 }
 
