@@ -4,7 +4,8 @@
 mod real;
 
 pub(crate) use real::{
-    hand_off, hand_to_locked, new_m, rouse_sysmon, start_m, wake_idle_p, wake_if_waiting, wake_timekeeper,
+    hand_off, hand_off_locked, hand_to_locked, new_m, rouse_sysmon, start_m, wake_idle_p, wake_if_waiting,
+    wake_timekeeper,
 };
 
 use crate::sched::g::{Claim, Ticket};

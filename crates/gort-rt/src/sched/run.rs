@@ -90,7 +90,7 @@ fn run(m: &'static M) {
     // A goroutine that was locked to this thread has ended: so does the thread, which may carry state of its own.
     m.dying.set(false);
     if let Some(p) = idle::detach_p(m) {
-        wake::hand_off(p);
+        wake::hand_off_locked(p);
     }
 }
 
@@ -99,7 +99,7 @@ fn run(m: &'static M) {
 /// `parked` was set before the goroutine became visible to wakers, so the hand-over cannot be missed.
 fn wait_for_own(m: &'static M) {
     if let Some(p) = idle::detach_p(m) {
-        wake::hand_off(p);
+        wake::hand_off_locked(p);
     }
     m.sleep(None);
     idle::take_over(m);

@@ -12,6 +12,7 @@ use crate::atomic::Ordering;
 use crate::chaos::late;
 use crate::os;
 use crate::poll;
+use crate::sched::batch::Batch;
 use crate::sched::g::{Claim, Ticket};
 use crate::sched::global::{sched, Sched};
 use crate::sched::idle;
@@ -178,11 +179,40 @@ pub(crate) fn new_m(s: &Sched, foreign: bool) -> &'static M {
 
 /// A P whose M cannot use it now: to another M if there is work anywhere, or nobody to wait for events; else to the idle list.
 pub(crate) fn hand_off(p: &'static P) {
+    hand_off_to(p, |p| _ = start_m(p, false));
+}
+
+/// As [`hand_off`], by the thread of a locked goroutine. A new thread would inherit what that goroutine may have done to its
+/// own: namespaces, the directory, the mask of signals. So this thread makes none, but leaves it to sysmon.
+pub(crate) fn hand_off_locked(p: &'static P) {
+    hand_off_to(p, |p| {
+        let asleep = sched().idle.lock().take_m();
+        match asleep {
+            Some(m) => hand_over(m, p, false),
+            None => leave_to_sysmon(p),
+        }
+    });
+}
+
+/// Puts `p` into the idle list and asks sysmon to find an M for what waits. That may be with another P, so what waits on this
+/// one goes where every P looks.
+fn leave_to_sysmon(p: &'static P) {
+    let s = sched();
+    let mut waiting = Batch::new();
+    p.take_all(|task| waiting.push(task));
+    s.put_global(waiting);
+    s.idle.lock().put_p(p);
+    s.poke.store(true, Ordering::SeqCst);
+    rouse_sysmon();
+}
+
+/// `start` finds an M for the P, or sees to it that sysmon does.
+fn hand_off_to(p: &'static P, start: fn(&'static P)) {
     let s = sched();
     // When the last P goes idle somebody must sleep in a wait for events: who goes to sleep himself sees to it, and we here.
     let unpolled = poll::in_use() && !s.idle.lock().polling;
     if unpolled || p.has_work() || s.has_global() || crate::time::next_of_all() <= os::now() {
-        start_m(p, false);
+        start(p);
         return;
     }
     s.idle.lock().put_p(p);
