@@ -81,6 +81,49 @@ fn goroutines_go_on_when_threads_can_be_had_again() {
     readers.into_iter().for_each(|g| assert_eq!(g.join().unwrap(), b'x'));
 }
 
+/// Two goroutines block at a moment when no thread can be had, and on either P waits another that nobody but the P's holder finds.
+#[test]
+fn what_waits_on_two_ps_goes_on_when_threads_can_be_had_again() {
+    needs_goroutines!("each needs a thread of its own");
+    const NAME: &str = "what_waits_on_two_ps_goes_on_when_threads_can_be_had_again";
+    if role().is_none() {
+        Rerun::of(NAME, "child").env("GORT_PROCS", 2).run().success();
+        return;
+    }
+    let threads = Shortage::prepare();
+    let pipe = Arc::new(Pipe::new());
+    let (running, go, ran) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let (running, go, ran) = (&running, &go, &ran);
+    for round in 1..=5 {
+        thread::scope(|s| {
+            for _ in 0..2 {
+                let pipe = pipe.clone();
+                s.spawn(move || {
+                    running.fetch_add(1, SeqCst);
+                    while go.load(SeqCst) < round {
+                        std::hint::spin_loop();
+                    }
+                    s.spawn(|| ran.fetch_add(1, SeqCst));
+                    gort::ffi::blocking(|| pipe.read());
+                });
+            }
+            assert!(eventually(PATIENCE, || running.load(SeqCst) == 2 * round), "they run side by side");
+            threads.begin();
+            let before = threads.refused();
+            go.store(round, SeqCst);
+            // A round may find a thread that sleeps, and need no other.
+            eventually(PATIENCE, || threads.refused() > before + 60 || ran.load(SeqCst) == 2 * round);
+            threads.end();
+            assert!(
+                eventually(PATIENCE, || ran.load(SeqCst) == 2 * round),
+                "{} ran in round {round}",
+                ran.load(SeqCst)
+            );
+            pipe.write(b'x', 2);
+        });
+    }
+}
+
 #[test]
 fn goroutines_that_no_thread_can_be_had_for_are_told_of_once() {
     needs_goroutines!("each needs a thread of its own");

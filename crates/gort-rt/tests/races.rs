@@ -47,6 +47,7 @@ fn begin() {
     });
 }
 
+/// Row T-01.
 #[test]
 fn spawn_hands_over_and_join_hands_back() {
     begin();
@@ -147,6 +148,8 @@ fn a_result_that_nobody_wants_is_dropped_once() {
 }
 
 /// One after the other: each thread has the M of the last, and leaves something in thread-local storage of its own.
+///
+/// Row T-02.
 #[test]
 fn threads_that_call_in_take_turns_at_ms() {
     thread_local!(static CALLS: Cell<u32> = const { Cell::new(0) });

@@ -144,11 +144,8 @@ pub(crate) fn start_m(p: &'static P, spinning: bool) -> bool {
     }
     m.next_p.store(ptr::null_mut(), Ordering::Relaxed);
     m.spinning.set(false);
-    let mut idle = s.idle.lock();
-    idle.put_free(m);
-    idle.put_p(p);
-    drop(idle);
-    s.poke.store(true, Ordering::SeqCst); // sysmon tries again: the P may hold work
+    s.idle.lock().put_free(m);
+    leave_to_sysmon(p); // which tries again
     if spinning {
         s.nmspinning.fetch_sub(1, Ordering::SeqCst);
     }
