@@ -6,6 +6,7 @@ use gort_tests::subprocess::Rerun;
 const SCENARIO: &str = env!("CARGO_BIN_EXE_scenario");
 const REPORT: &str = "all goroutines are asleep - deadlock!";
 
+/// Row X-20.
 #[test]
 fn a_dead_lock_is_reported_once() {
     needs_goroutines!("the report is the scheduler's");
@@ -27,9 +28,10 @@ fn the_report_can_be_switched_off() {
     assert_eq!(outcome.status.code(), Some(7), "{outcome:?}");
 }
 
+/// Row X-20.
 #[test]
 fn there_is_no_false_alarm() {
-    for name in ["woken_by_a_thread", "waiting_for_a_timer", "waiting_in_a_call"] {
+    for name in ["woken_by_a_thread", "woken_by_a_callback", "waiting_for_a_timer", "waiting_in_a_call"] {
         Rerun::scenario(SCENARIO, name).env("GORT_PROCS", "1").run().success().does_not_say("deadlock");
     }
 }

@@ -5,6 +5,7 @@ use gort_tests::cthreads::{at_exit, each, through_c, CThread};
 use std::ffi::c_void;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::time::Instant;
 
 /// Returns `i`.
@@ -26,7 +27,16 @@ extern "C" fn initialise() {
     if std::env::var_os("CALL_BEFORE_MAIN").is_none() {
         return;
     }
-    let mine = through_c(|| ffi::callback_or(|| usize::from(on_main_thread()), || 100));
+    let mine = through_c(|| {
+        ffi::callback_or(
+            || {
+                ffi::lock_os_thread();
+                ffi::unlock_os_thread();
+                usize::from(on_main_thread())
+            },
+            || 100,
+        )
+    });
     let theirs = CThread::spawn(|| each(same, &(), 5)).join() as usize;
     let goroutine = ffi::callback_or(|| gort::thread::spawn(|| 100).join().unwrap(), || 0);
     EARLY.store(mine + theirs + goroutine, Ordering::Relaxed);
@@ -50,6 +60,35 @@ fn callback() {
         })
     });
     assert_eq!(value, 5);
+}
+
+/// The main thread does what goroutines ask it to, as systems with windows want it, until they are done.
+fn serve() {
+    type Job = Box<dyn FnOnce() + Send>;
+    let (to, jobs) = mpsc::channel::<Job>();
+    let goroutines: Vec<_> = (0..20u64)
+        .map(|n| {
+            let to = to.clone();
+            gort::thread::spawn(move || {
+                (0..20)
+                    .map(|i| {
+                        let (back, result) = mpsc::channel();
+                        let job = move || {
+                            assert!(on_main_thread() && !gort::thread::is_goroutine());
+                            // It may wait for goroutines, too.
+                            back.send(gort::thread::spawn(move || n * i).join().unwrap()).unwrap();
+                        };
+                        to.send(Box::new(job)).unwrap();
+                        assert!(!on_main_thread());
+                        result.recv().unwrap()
+                    })
+                    .sum::<u64>()
+            })
+        })
+        .collect();
+    drop(to);
+    jobs.into_iter().for_each(|job| job());
+    assert_eq!(goroutines.into_iter().map(|g| g.join().unwrap()).sum::<u64>(), 190 * 190);
 }
 
 /// How often the process's destructors called in.
@@ -88,6 +127,7 @@ fn main() {
         Some("callback") => callback(),
         Some("early") => assert_eq!(EARLY.load(Ordering::Relaxed), 111),
         Some("destructor") => destructor(),
+        Some("serve") => serve(),
         Some("cost") => println!("{} {}", cost(), CThread::spawn(cost).join()),
         other => panic!("an argument that means nothing: {other:?}"),
     }

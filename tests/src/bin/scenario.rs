@@ -17,6 +17,7 @@ fn main() {
         "dead_lock" => dead_lock(),
         "dead_lock_in_std" => dead_lock_in_std(),
         "woken_by_a_thread" => woken_by_a_thread(),
+        "woken_by_a_callback" => woken_by_a_callback(),
         "waiting_for_a_timer" => waiting_for_a_timer(),
         "waiting_in_a_call" => waiting_in_a_call(),
         "exit_with_goroutines" => exit_with_goroutines(),
@@ -74,6 +75,19 @@ fn woken_by_a_thread() {
     });
     g.join().unwrap();
     waker.join().unwrap();
+}
+
+/// All goroutines wait; a C thread that has called in is in C, and calls in again after the time for a report.
+fn woken_by_a_callback() {
+    let (to, from) = mpsc::channel();
+    let caller = gort_tests::cthreads::CThread::spawn(move || {
+        gort::ffi::callback(|| ());
+        gort_tests::raw::block_for(REPORT);
+        gort::ffi::callback(|| to.send(5).unwrap());
+    });
+    let waits = thread::spawn(move || from.recv().unwrap());
+    assert_eq!(thread::spawn(move || waits.join().unwrap()).join().unwrap(), 5);
+    caller.join();
 }
 
 /// All goroutines wait, one of them for a timer.
