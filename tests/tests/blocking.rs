@@ -89,6 +89,7 @@ fn others_run_meanwhile_undeclared_too() {
     Rerun::of("others_run_meanwhile_undeclared_too", "child").inherit_all().env("GORT_PROCS", 1).run().success();
 }
 
+/// Row C-08.
 #[test]
 fn a_callback_in_a_blocking_call_may_park() {
     let (to, from) = mpsc::channel();

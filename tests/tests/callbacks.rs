@@ -25,6 +25,7 @@ extern "C" fn one(_arg: *mut c_void, _i: u64) -> i64 {
     1
 }
 
+/// Row C-14.
 #[test]
 fn six_threads_add_up() {
     let sum = AtomicI64::new(0);
@@ -32,6 +33,7 @@ fn six_threads_add_up() {
     assert_eq!(sum.into_inner(), 270, "what Rust did");
 }
 
+/// Row X-01.
 #[test]
 fn a_crowd_at_once() {
     alone("a_crowd_at_once", || {
@@ -59,6 +61,7 @@ fn callbacks_do_not_need_a_started_runtime() {
     });
 }
 
+/// Row C-40.
 #[test]
 fn callbacks_while_another_thread_starts_the_runtime() {
     alone("callbacks_while_another_thread_starts_the_runtime", || {
@@ -81,6 +84,7 @@ fn callbacks_while_another_thread_starts_the_runtime() {
     });
 }
 
+/// Row C-13.
 #[test]
 fn from_every_depth_of_stack() {
     fn sweep() -> u64 {
@@ -94,6 +98,7 @@ fn from_every_depth_of_stack() {
     assert_eq!(gort::thread::spawn(sweep).join().unwrap(), 1250);
 }
 
+/// Row C-38.
 #[test]
 fn the_signal_mask_is_the_threads_own() {
     fn blocked(signal: i32) -> bool {
@@ -120,6 +125,7 @@ fn the_signal_mask_is_the_threads_own() {
     assert_eq!(after, (true, false), "after it");
 }
 
+/// Row C-39.
 #[test]
 fn a_callback_is_its_c_thread() {
     thread_local!(static MINE: AtomicUsize = const { AtomicUsize::new(0) });
@@ -159,6 +165,7 @@ fn recurse(depth: u64) -> u64 {
     1 + recurse(depth - 1) + std::hint::black_box(room[7] - heap[99])
 }
 
+/// Row R-04.
 #[test]
 fn goroutines_that_make_c_threads() {
     alone("goroutines_that_make_c_threads", || {
@@ -187,6 +194,7 @@ fn goroutines_that_make_c_threads() {
     });
 }
 
+/// Row R-17.
 #[test]
 fn blocking_c_calls_that_call_back() {
     const NAME: &str = "blocking_c_calls_that_call_back";

@@ -16,6 +16,7 @@ fn counts() -> (usize, usize, usize) {
     (stats.extra_ms, stats.extra_ms_in_use, stats.callbacks)
 }
 
+/// Row R-13.
 #[test]
 fn the_next_thread_gets_the_same_m() {
     alone("the_next_thread_gets_the_same_m", || {
@@ -27,6 +28,7 @@ fn the_next_thread_gets_the_same_m() {
     });
 }
 
+/// Row R-50.
 #[test]
 fn a_thread_keeps_its_m() {
     alone("a_thread_keeps_its_m", || {
@@ -78,6 +80,7 @@ fn as_many_as_threads_at_one_time() {
     });
 }
 
+/// Row.
 #[test]
 fn having_an_m_is_not_being_inside() {
     alone("having_an_m_is_not_being_inside", || {
@@ -111,6 +114,7 @@ fn goroutines_need_none() {
     });
 }
 
+/// Row X-29.
 #[test]
 fn without_a_key_an_m_is_bound_for_each_call() {
     alone("without_a_key_an_m_is_bound_for_each_call", || {
@@ -204,6 +208,7 @@ fn key_rounds(bound: usize, calls_in_first: bool) {
     }
 }
 
+/// Row X-07.
 #[test]
 fn a_key_destructor_after_ours_calls_in() {
     alone("a_key_destructor_after_ours_calls_in", || {
@@ -236,7 +241,7 @@ fn the_first_callback_of_a_thread_is_in_a_key_destructor() {
     });
 }
 
-/// Row X-02.
+/// Row C-27, X-02.
 #[test]
 fn twelve_thousand_threads_in_turn_leave_nothing() {
     const NAME: &str = "twelve_thousand_threads_in_turn_leave_nothing";

@@ -48,6 +48,7 @@ fn in_storms(name: &str, check: impl Fn(&Outcome)) -> Option<String> {
     Some(who.into())
 }
 
+/// Row X-11.
 #[test]
 fn exit_in_a_storm() {
     let exits = |outcome: &Outcome| {
@@ -203,6 +204,7 @@ fn pass() -> i32 {
     0
 }
 
+/// Row X-11.
 #[test]
 fn c_threads_call_in_until_the_very_end() {
     const NAME: &str = "c_threads_call_in_until_the_very_end";

@@ -87,6 +87,7 @@ fn call_in_on(stack: *mut u8, size: usize) {
     assert_eq!(called, 1);
 }
 
+/// Row R-51.
 #[test]
 fn from_the_threads_stack_then_from_others() {
     let mut memory = vec![0u8; 3 * SIZE];

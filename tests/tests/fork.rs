@@ -102,6 +102,7 @@ fn a_child_of_many_threads_does_without_them() {
     });
 }
 
+/// Row X-10.
 #[test]
 fn fork_works_from_anywhere() {
     const NAME: &str = "fork_works_from_anywhere";

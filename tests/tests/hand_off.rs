@@ -12,6 +12,8 @@ use std::time::Duration;
 const LONG: Duration = Duration::from_secs(120);
 
 /// 1000 goroutines in a blocking call at once, declared or not; when all is over the kernel threads go away again.
+///
+/// Row X-21.
 #[test]
 fn a_thousand_blocked_in_c() {
     let Some(role) = role() else {
@@ -99,6 +101,8 @@ fn parking_inside_a_blocking_call() {
 }
 
 /// Short declared calls, over and over: P lost and found thousands of times, and no step lost.
+///
+/// Row C-32.
 #[test]
 fn short_calls_in_great_number() {
     if role().is_none() {

@@ -53,6 +53,7 @@ fn thread_locals_are_fresh_and_stay_over_parks() {
     assert_eq!(COUNT.get(), 77);
 }
 
+/// Row P-06.
 #[test]
 fn a_live_borrow_of_a_thread_local_survives_migration() {
     needs_goroutines!("they do not migrate");
@@ -93,6 +94,7 @@ fn a_live_borrow_of_a_thread_local_survives_migration() {
     assert!(moved.load(SeqCst) > 0, "under chaos some park is followed by another kernel thread");
 }
 
+/// Row C-19.
 #[test]
 fn errno_is_the_goroutines_own() {
     let all: Vec<_> = (1..=100)
@@ -280,6 +282,7 @@ fn child_processes_work() {
     all.into_iter().for_each(|g| g.join().unwrap());
 }
 
+/// Row C-43, L-03.
 #[test]
 fn output_is_not_mixed_up_by_parks() {
     // stdout's lock is re-entrant and knows its owner by thread identity.

@@ -53,6 +53,7 @@ fn a_constructor_sees_its_thread_local_variables() {
     });
 }
 
+/// Row X-12.
 #[test]
 fn a_constructor_may_call_in() {
     needs_goroutines!("constructors run on the storage of who loads");

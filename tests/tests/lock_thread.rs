@@ -86,6 +86,7 @@ fn same_thread_when_others_are_moved_about() {
     }
 }
 
+/// Row P-01.
 #[test]
 fn locks_nest() {
     let goroutine = gort::thread::spawn(|| {
@@ -154,6 +155,7 @@ unsafe extern "C" fn thread_ends(value: *mut c_void) {
     let _ = tell.send(tid());
 }
 
+/// Row R-32.
 #[test]
 fn exit_while_locked_ends_the_kernel_thread() {
     let mut key = 0;
@@ -182,6 +184,7 @@ fn exit_while_locked_ends_the_kernel_thread() {
     eventually("the kernel thread is gone", || !thread_exists(home));
 }
 
+/// Row P-02.
 #[test]
 fn a_panic_while_locked_ends_the_kernel_thread() {
     let (to, from) = mpsc::channel();
@@ -217,6 +220,7 @@ fn unlocked_in_time_the_thread_lives_on() {
     assert!(before.len() < 25, "threads are used again: {before:?}");
 }
 
+/// Row X-25.
 #[test]
 fn many_exits_while_locked() {
     let goroutines: Vec<_> = (0..40)

@@ -334,6 +334,8 @@ fn hosts_are_found_or_not() {
 }
 
 /// Users, groups and services: on a goroutine as on a thread, errno included.
+///
+/// Row T-05.
 #[test]
 fn users_groups_and_services() {
     if !in_a_world("users_groups_and_services", "2") {

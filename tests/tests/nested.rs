@@ -54,6 +54,7 @@ fn pairs() -> usize {
     goroutines.into_iter().map(|g| g.join().unwrap()).sum()
 }
 
+/// Row R-06, C-08.
 #[test]
 fn frames_survive_a_block() {
     pairs();
@@ -159,6 +160,7 @@ fn a_goroutine_blocks_on_a_fiber_of_the_host() {
     assert!(goroutines.into_iter().all(|g| g.join().unwrap() == 20));
 }
 
+/// Row R-06.
 #[test]
 fn each_goroutine_rounds_in_its_own_way() {
     let goroutines: Vec<_> = rounding_modes()

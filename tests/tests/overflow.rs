@@ -71,6 +71,7 @@ fn the_report_can_be_switched_off() {
     thread::spawn(|| recurse(0)).join().unwrap();
 }
 
+/// Row R-10.
 #[test]
 fn other_faults_are_as_usual() {
     const NAME: &str = "other_faults_are_as_usual";

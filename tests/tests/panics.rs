@@ -156,6 +156,7 @@ fn aborts(test: &str, texts: &[&str], body: impl FnOnce()) {
     }
 }
 
+/// Row R-08.
 #[test]
 fn abort_names_function_and_payload() {
     let texts = ["panic in panics::three_is_fatal", "into its C caller: the payload is 3"];

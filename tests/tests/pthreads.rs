@@ -277,6 +277,7 @@ fn pthread_exit_leaves_with_a_value() {
     });
 }
 
+/// Row R-52.
 #[test]
 fn pthread_exit_elsewhere_ends_the_process_with_a_message() {
     const NAME: &str = "pthread_exit_elsewhere_ends_the_process_with_a_message";

@@ -75,6 +75,7 @@ extern "C" fn sleeps_yields_and_wakes(_: i32) {
     });
 }
 
+/// Row U-06.
 #[test]
 fn a_handler_on_the_alternate_stack_does_not_leave_it() {
     if !with_one_p_and_two("a_handler_on_the_alternate_stack_does_not_leave_it") {

@@ -375,6 +375,7 @@ fn threads_that_would_be_goroutines_are_threads_after_the_end() {
     });
 }
 
+/// Row X-10.
 #[test]
 fn a_fork_does_not_wait_for_callbacks_of_threads_that_it_lacks() {
     alone("a_fork_does_not_wait_for_callbacks_of_threads_that_it_lacks", || {

@@ -37,6 +37,7 @@ fn the_counter_counts() {
     });
 }
 
+/// Row X-03.
 #[test]
 fn none_from_the_second_callback_on() {
     alone("none_from_the_second_callback_on", || {
@@ -56,6 +57,7 @@ fn none_from_the_second_callback_on() {
     });
 }
 
+/// Row X-04.
 #[test]
 fn few_for_the_first_one_and_the_exit() {
     alone("few_for_the_first_one_and_the_exit", || {

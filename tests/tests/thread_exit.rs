@@ -157,6 +157,7 @@ fn threads_that_used_goroutines_come_and_go() {
     assert_eq!(sum.load(SeqCst), 600);
 }
 
+/// Row C-34.
 #[test]
 fn handles_outlive_what_they_name() {
     let (dead_goroutine, dead_thread) =

@@ -13,6 +13,7 @@ fn six_slots() {
     assert_eq!(gort::TLS_SLOTS, 6);
 }
 
+/// Row X-15.
 #[test]
 fn a_thread_has_none_until_its_first_callback() {
     let seen = CThread::spawn(|| [is_none(), ffi::callback(is_none), is_none(), ffi::callback(is_none)]).join();
@@ -47,6 +48,7 @@ fn goroutines_and_runtime_threads_have_one() {
     assert_eq!(seen, [false, false]);
 }
 
+/// Row X-16.
 #[test]
 fn the_next_owner_of_an_m_starts_with_none() {
     alone("the_next_owner_of_an_m_starts_with_none", || {
@@ -112,6 +114,7 @@ fn store() {
     unsafe { stray_store() };
 }
 
+/// Row X-15.
 #[test]
 fn a_store_without_an_m_is_fatal() {
     dies("a_store_without_an_m_is_fatal", || CThread::spawn(store).join());

@@ -88,6 +88,7 @@ impl Drop for Guard<'_> {
     }
 }
 
+/// Row L-04.
 #[test]
 fn exceptions_through_frames_of_rust() {
     static DROPPED: AtomicUsize = AtomicUsize::new(0);
@@ -111,6 +112,7 @@ fn exceptions_through_frames_of_rust() {
     watch.few();
 }
 
+/// Row L-04.
 #[test]
 fn panics_through_frames_of_cxx() {
     extern "C-unwind" fn fails(id: c_long) {

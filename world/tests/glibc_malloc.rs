@@ -7,6 +7,7 @@ use std::alloc::System;
 #[global_allocator]
 static ALLOCATOR: System = System;
 
+/// Row T-04.
 #[test]
 fn hard_work() {
     let watch = Watch::start("glibc's malloc");

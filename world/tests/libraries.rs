@@ -84,6 +84,8 @@ fn own(i: usize) -> bool {
 
 /// All goroutines run when a library is loaded, use it, let each other run, and are there still when the next one is loaded
 /// where it was.
+///
+/// Row L-05.
 #[test]
 fn loaded_while_goroutines_run() {
     const ROUNDS: usize = 5;

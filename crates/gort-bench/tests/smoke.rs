@@ -67,6 +67,7 @@ fn check_row(lines: &[String], row: &str, runtime: &str, procs: &str) {
     }
 }
 
+/// Row C-45.
 #[test]
 fn every_row_of_gort_runs_on_one_and_two_processors() {
     for row in rows() {
