@@ -50,6 +50,30 @@ pub fn per_op(mut timed: impl FnMut(u64) -> Duration) -> f64 {
     timed(n).as_nanos() as f64 / n as f64
 }
 
+/// Rounds of which the best counts: what disturbs only adds.
+const ROUNDS: usize = 5;
+
+/// The best of some rounds of each measurement, taken in turn.
+pub fn best<const N: usize>(measure: [&dyn Fn() -> f64; N]) -> [f64; N] {
+    let mut best = [f64::INFINITY; N];
+    for _ in 0..ROUNDS {
+        for (best, measure) in best.iter_mut().zip(measure) {
+            *best = best.min(measure());
+        }
+    }
+    best
+}
+
+/// For each share the value that so large a part of all values does not exceed.
+///
+/// # Panics
+/// If there is no value.
+pub fn percentile(mut values: Vec<f64>, shares: &[f64]) -> Vec<f64> {
+    values.sort_by(f64::total_cmp);
+    let at = |share: &f64| (values.len() as f64 * share).ceil() as usize;
+    shares.iter().map(|share| values[at(share).max(1) - 1]).collect()
+}
+
 /// What the process held before any runtime started.
 static AT_START: OnceLock<u64> = OnceLock::new();
 
@@ -169,6 +193,24 @@ mod tests {
     fn per_op_reports_the_time_of_one_repetition() {
         let ns = per_op(|n| Duration::from_micros(3) * u32::try_from(n).unwrap());
         assert_eq!(ns, 3000.0);
+    }
+
+    #[test]
+    fn a_percentile_is_a_value_that_is_there() {
+        let values: Vec<_> = (1..=100).rev().map(f64::from).collect();
+        assert_eq!(percentile(values, &[0.5, 0.99, 1.0]), [50.0, 99.0, 100.0]);
+        assert_eq!(percentile(vec![7.0], &[0.0, 0.5, 0.99]), [7.0; 3]);
+    }
+
+    #[test]
+    fn the_best_of_each_is_kept() {
+        let round = std::cell::Cell::new(0.0);
+        let next = || {
+            round.set(round.get() + 1.0);
+            round.get()
+        };
+        assert_eq!(best([&next, &|| 3.0]), [1.0, 3.0]);
+        assert_eq!(round.get(), ROUNDS as f64);
     }
 
     #[test]

@@ -8,11 +8,11 @@ use std::fmt::Write as _;
 /// What became of one measurement.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// A figure in the unit of its row. Smaller is better, but for rates: `trips/s`, `req/s`, `conn/s`.
+    /// A figure in the unit of its row. Smaller is better, but for rates (`trips/s`, `req/s`, `conn/s`) and gains (`x`).
     Value {
         /// The figure.
         value: f64,
-        /// Its unit: "ns", "ms", "bytes", "%", or a number per second.
+        /// Its unit: "ns", "ms", "bytes", "%", "x", or a number per second.
         unit: String,
     },
     /// The runtime has no such row, or is not installed; the text says which.

@@ -50,6 +50,9 @@ fn figures(row: &str) -> Vec<(&str, &str)> {
         "tcp_echo_10k" => vec![(row, "trips/s"), ("tcp_echo_10k_cpu", "ns")],
         "http_plain" => vec![(row, "req/s"), ("http_plain_cpu", "ns")],
         "conn_churn" => vec![(row, "conn/s"), ("conn_churn_cpu", "ns")],
+        "callback_main" => vec![(row, "ns"), ("callback_main_other", "ns")],
+        "callback_parallel" => vec![(row, "ns"), ("callback_parallel_gain", "x")],
+        "callback_wake" => vec![("callback_wake_p50", "ns"), ("callback_wake_p99", "ns")],
         "hooked" => {
             vec![("hooked_lock", "ns"), ("hooked_lock_libc", "ns"), ("hooked_read", "ns"), ("hooked_read_libc", "ns")]
         }

@@ -70,6 +70,13 @@ type figure struct {
 	value      float64
 }
 
+func init() {
+	// The row callback_main measures the process's main thread, to which this keeps main; the others run elsewhere.
+	if len(os.Args) == 3 && os.Args[1] == "callback_main" {
+		runtime.LockOSThread()
+	}
+}
+
 func main() {
 	if len(os.Args) != 3 {
 		fmt.Fprintln(os.Stderr, "usage: gort-bench-go ROW PROCS")
@@ -94,10 +101,10 @@ func main() {
 	case "yield":
 		figures = one("ns", yields(procs))
 	case "pingpong":
-		figures = one("ns", pingpong(0))
+		figures = one("ns", pingpong(0, func() {}))
 	case "pingpong_unbounded":
 		// Go has no channel without a bound; a long buffer is what its users take.
-		figures = one("ns", pingpong(1024))
+		figures = one("ns", pingpong(1024, func() {}))
 	case "spawn_join":
 		figures = one("ns", spawnJoin())
 	case "spawn_many":
@@ -112,12 +119,25 @@ func main() {
 		create, held := parked()
 		figures = []figure{{row, "ns", create}, {row + "_bytes", "bytes", held}}
 	case "callback_bound":
-		figures = one("ns", callbackBound())
+		figures = one("ns", callbackBound(1))
+	case "callback_main":
+		here, other := callbackMain()
+		figures = []figure{{row, "ns", here}, {row + "_other", "ns", other}}
+	case "callback_parallel":
+		each, gain := callbackParallel()
+		figures = []figure{{row, "ns", each}, {row + "_gain", "x", gain}}
+	case "callback_wake":
+		median, late := callbackWake()
+		figures = []figure{{row + "_p50", "ns", median}, {row + "_p99", "ns", late}}
 	case "callback_first":
 		figures = one("ns", callbackFirst())
 	case "call_c", "call_c_blocking":
 		// Every cgo call is one that may block.
 		figures = one("ns", callC())
+	case "call_c_callback":
+		figures = one("ns", callCCallback())
+	case "locked_pingpong":
+		figures = one("ns", lockedPingpong())
 	case "tcp_rtt":
 		figures = one("ns", roundTrip())
 	case "tcp_echo_100":

@@ -61,11 +61,13 @@ func yields(procs int) float64 {
 	})
 }
 
-// pingpong returns the nanoseconds for a message there and an answer back.
-func pingpong(buffer int) float64 {
+// pingpong returns the nanoseconds for a message there and an answer back. Both goroutines call prepare first.
+func pingpong(buffer int, prepare func()) float64 {
+	prepare()
 	return perOp(func(n int) time.Duration {
 		there, back, total := make(chan uint64, buffer), make(chan uint64, buffer), make(chan uint64)
 		go func() {
+			prepare()
 			sum := uint64(0)
 			for i := 0; i < n; i++ {
 				value := <-there

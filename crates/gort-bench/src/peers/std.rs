@@ -4,7 +4,7 @@
 use super::use_cpus;
 use crate::c;
 use crate::rows::threads::{StdRendezvous, StdUnbounded};
-use crate::rows::{ffi, net, threads_row, Measured, Threads};
+use crate::rows::{ffi, net, switch, threads_row, Measured, Threads};
 use std::hint::black_box;
 use std::sync::Mutex;
 use std::thread;
@@ -48,9 +48,14 @@ impl Threads for Std {
     }
 }
 
-/// What the C thread of the callback row calls: plain Rust.
+/// What the C threads of the callback rows call: plain Rust.
 extern "C" fn plain(x: i64) -> i64 {
     black_box(x) + 1
+}
+
+/// What the C thread of the row `callback_wake` calls.
+extern "C" fn wake(called_at: i64) -> i64 {
+    ffi::send_to_woken(called_at)
 }
 
 /// Runs one row.
@@ -61,6 +66,11 @@ pub fn run(row: &str, procs: usize) -> Measured {
     }
     match row {
         "callback_bound" => Ok(vec![ffi::callback_bound(plain)]),
+        "callback_main" => Ok(ffi::callback_main(plain)),
+        "callback_parallel" => Ok(ffi::callback_parallel(plain)),
+        "callback_wake" => ffi::callback_wake(wake, |task| drop(Std::spawn(task))),
+        "call_c_callback" => Ok(vec![ffi::calls(|a, _| c::through(plain, a))]),
+        "locked_pingpong" => Ok(vec![switch::pingpong::<StdRendezvous, Std>(|| ())]),
         "call_c" => Ok(vec![ffi::calls(c::add)]),
         _ => threads_row::<Std>(row, procs).unwrap_or_else(|| Err("no such row".into())),
     }

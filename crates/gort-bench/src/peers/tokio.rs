@@ -3,8 +3,10 @@
 
 mod net;
 
+use crate::c;
 use crate::measure::{held_since_start, per_op, scaled};
 use crate::rows::contend::{LOCKERS, LOCKS_EACH, SLEEPERS};
+use crate::rows::ffi::{middle_and_late, PAUSE, WAKES};
 use crate::rows::parked::PARKED;
 use crate::rows::spawn::{skynet_leaves, SKYNET_FAN_OUT};
 use crate::rows::Measured;
@@ -12,7 +14,7 @@ use std::future::Future;
 use std::hint::black_box;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, Mutex, Notify};
@@ -52,6 +54,7 @@ pub fn run(row: &str, procs: usize) -> Measured {
             on_worker(&rt, nap(crowd.div_ceil(100)));
             on_worker(&rt, nap(crowd)).as_secs_f64() * 1e3
         }
+        "callback_wake" => return Ok(woken(&rt)),
         "parked_1m" => {
             let crowd = scaled(PARKED);
             on_worker(&rt, parked(crowd.div_ceil(1000)));
@@ -251,6 +254,35 @@ async fn nap(crowd: usize) -> Duration {
         assert!(rested, "some woke before their time");
     }
     start.elapsed()
+}
+
+/// Where [`wake`] sends what it gets.
+static TO_WOKEN: OnceLock<mpsc::UnboundedSender<i64>> = OnceLock::new();
+
+/// What the C thread of the row `callback_wake` calls.
+extern "C" fn wake(called_at: i64) -> i64 {
+    TO_WOKEN.get().expect("the row has begun").send(called_at).expect("a receiver");
+    called_at + 1
+}
+
+fn woken(rt: &Runtime) -> Vec<f64> {
+    let (tx, mut rx) = mpsc::unbounded_channel();
+    TO_WOKEN.set(tx).expect("once in a process");
+    let wakes = scaled(WAKES);
+    let delays = rt.spawn(async move {
+        let mut delays = Vec::with_capacity(wakes);
+        let mut last = 0;
+        for _ in 0..wakes {
+            let called_at = rx.recv().await.expect("a sender");
+            let now = c::now();
+            assert!(last < called_at && called_at <= now, "the calls are told apart by their times, and come in order");
+            last = called_at;
+            delays.push((now - called_at) as f64);
+        }
+        delays
+    });
+    c::callback_wake(wake, wakes, PAUSE);
+    middle_and_late(rt.block_on(delays).expect("the task returns"))
 }
 
 async fn parked(crowd: usize) -> Vec<f64> {

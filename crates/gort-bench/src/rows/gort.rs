@@ -1,7 +1,7 @@
 //! gort itself: goroutines under std's names, with std's own channels and locks, which park them.
 
 use super::threads::{StdRendezvous, StdUnbounded};
-use super::{ffi, hooked, net, threads_row, Measured, Threads};
+use super::{ffi, hooked, net, switch, threads_row, Measured, Threads};
 use crate::c;
 use gort::thread;
 use std::hint::black_box;
@@ -50,6 +50,11 @@ extern "C" fn enter(x: i64) -> i64 {
     gort::ffi::callback(move || black_box(x) + 1)
 }
 
+/// What the C thread of the row `callback_wake` calls.
+extern "C" fn wake(called_at: i64) -> i64 {
+    gort::ffi::callback(move || ffi::send_to_woken(called_at))
+}
+
 /// Starts the runtime with `procs` processors and runs one row.
 ///
 /// # Panics
@@ -63,8 +68,13 @@ pub fn run(row: &str, procs: usize) -> Measured {
     match row {
         "callback_bound" => Ok(vec![ffi::callback_bound(enter)]),
         "callback_first" => Ok(vec![ffi::callback_first(enter)]),
+        "callback_main" => Ok(ffi::callback_main(enter)),
+        "callback_parallel" => Ok(ffi::callback_parallel(enter)),
+        "callback_wake" => ffi::callback_wake(wake, |task| drop(Gort::spawn(task))),
         "call_c" => on_goroutine(|| ffi::calls(c::add)),
         "call_c_blocking" => on_goroutine(|| ffi::calls(|a, b| gort::ffi::blocking(move || c::add(a, b)))),
+        "call_c_callback" => on_goroutine(|| ffi::calls(|a, _| c::through(enter, a))),
+        "locked_pingpong" => on_goroutine(|| switch::pingpong::<StdRendezvous, Gort>(gort::ffi::lock_os_thread)),
         "hooked" => hooked::run(),
         // From a goroutine, as Go's main function is one.
         _ => {

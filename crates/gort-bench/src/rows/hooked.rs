@@ -1,7 +1,7 @@
 //! What hooks cost threads that are no goroutines: libc's functions as everybody calls them, through the hook, beside libc's own.
 
 use super::Measured;
-use crate::measure::per_op;
+use crate::measure::{best, per_op};
 use libc::{c_int, c_void, pthread_mutex_t};
 use std::ffi::CStr;
 use std::hint::black_box;
@@ -10,9 +10,6 @@ use std::time::Instant;
 
 type OnMutex = unsafe extern "C" fn(*mut pthread_mutex_t) -> c_int;
 type Read = unsafe extern "C" fn(c_int, *mut c_void, usize) -> isize;
-
-/// Rounds of which the best counts: what disturbs only adds.
-const ROUNDS: usize = 5;
 
 /// The definition behind the hook.
 ///
@@ -51,17 +48,6 @@ fn refused_read(read: Read) -> f64 {
         }
         start.elapsed()
     })
-}
-
-/// The best of some rounds of each measurement, taken in turn.
-fn best<const N: usize>(measure: [&dyn Fn() -> f64; N]) -> [f64; N] {
-    let mut best = [f64::INFINITY; N];
-    for _ in 0..ROUNDS {
-        for (best, measure) in best.iter_mut().zip(measure) {
-            *best = best.min(measure());
-        }
-    }
-    best
 }
 
 /// Runs the row, on the calling thread, which must be no goroutine.

@@ -49,9 +49,26 @@ pub const ROWS: &[Row] = &[
         about: "a million goroutines parked at once; time to create and memory, each",
     },
     row!("callback_bound", "ns", "a C thread that called in before calls in again"),
+    Row {
+        name: "callback_main",
+        figures: &[("callback_main", "ns"), ("callback_main_other", "ns")],
+        about: "the same on the process's main thread, and beside it on another one",
+    },
+    Row {
+        name: "callback_parallel",
+        figures: &[("callback_parallel", "ns"), ("callback_parallel_gain", "x")],
+        about: "the same on two C threads at the same time; per call, and calls done by two for one by one",
+    },
     row!("callback_first", "ns", "first entry and exit of a fresh C thread, less the bare thread"),
+    Row {
+        name: "callback_wake",
+        figures: &[("callback_wake_p50", "ns"), ("callback_wake_p99", "ns")],
+        about: "a C thread calls in and sends to a goroutine while nobody else runs; from the call until that goes on",
+    },
     row!("call_c", "ns", "a goroutine calls a C function"),
     row!("call_c_blocking", "ns", "the same, declared as blocking"),
+    row!("call_c_callback", "ns", "a goroutine calls a C function, which calls back; the whole way and back"),
+    row!("locked_pingpong", "ns", "pingpong of two goroutines that are locked to kernel threads; per round trip"),
     Row {
         name: "hooked",
         figures: &[
@@ -99,8 +116,8 @@ pub type Measured = Result<Vec<f64>, String>;
 pub fn threads_row<T: Threads>(row: &str, procs: usize) -> Option<Measured> {
     let run: fn(usize) -> Measured = match row {
         "yield" => |procs| Ok(vec![switch::yields::<T>(procs)]),
-        "pingpong" => |_| Ok(vec![switch::pingpong::<T::Rendezvous, T>()]),
-        "pingpong_unbounded" => |_| Ok(vec![switch::pingpong::<T::Unbounded, T>()]),
+        "pingpong" => |_| Ok(vec![switch::pingpong::<T::Rendezvous, T>(|| ())]),
+        "pingpong_unbounded" => |_| Ok(vec![switch::pingpong::<T::Unbounded, T>(|| ())]),
         "spawn_join" => |_| Ok(vec![spawn::spawn_join::<T>()]),
         "spawn_many" => |_| Ok(vec![spawn::spawn_many::<T>()]),
         "skynet_1m" => |_| spawn::skynet::<T>(),

@@ -67,12 +67,14 @@ fn wall(spans: [(Instant, Instant); 2]) -> Duration {
     end_a.max(end_b) - start_a.min(start_b)
 }
 
-/// Nanoseconds for a message there and an answer back.
-pub fn pingpong<C: Channel, T: Threads>() -> f64 {
+/// Nanoseconds for a message there and an answer back. Both tasks call `prepare` first, this one and another.
+pub fn pingpong<C: Channel, T: Threads>(prepare: fn()) -> f64 {
+    prepare();
     per_op(|n| {
         let (there, inbox) = C::new();
         let (back, answers) = C::new();
         let echo = T::spawn(move || {
+            prepare();
             let mut sum = 0;
             for _ in 0..n {
                 let value = C::recv(&inbox);
