@@ -123,8 +123,8 @@ fn locked_in_callbacks_and_calls() {
     goroutine.join().unwrap();
 }
 
-#[test]
-fn two_locked_goroutines_take_turns() {
+/// Two locked goroutines send numbers back and forth, up to `end`; the kernel threads that they were on.
+fn take_turns(end: u32) -> [i32; 2] {
     let (to_b, from_a) = mpsc::channel();
     let (to_a, from_b) = mpsc::channel();
     let play = |first: bool, to: mpsc::Sender<u32>, from: mpsc::Receiver<u32>| {
@@ -135,7 +135,7 @@ fn two_locked_goroutines_take_turns() {
                 to.send(0).unwrap();
             }
             let mut last = 0;
-            while last < 399 {
+            while last < end {
                 last = from.recv().unwrap() + 1;
                 assert_eq!(tid(), home);
                 let _ = to.send(last);
@@ -145,7 +145,43 @@ fn two_locked_goroutines_take_turns() {
     };
     let a = gort::thread::spawn(play(true, to_b, from_b));
     let b = gort::thread::spawn(play(false, to_a, from_a));
-    assert_ne!(a.join().unwrap(), b.join().unwrap());
+    [a, b].map(|goroutine| goroutine.join().unwrap())
+}
+
+#[test]
+fn two_locked_goroutines_take_turns() {
+    let [a, b] = take_turns(399);
+    assert_ne!(a, b);
+}
+
+/// How often the runtime's kernel threads, without those of `homes`, have gone to sleep.
+fn sleeps_of_others(homes: &[i32]) -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+    let ours = tasks.filter(|task| {
+        let tid: i32 = task.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        // One may end while we look.
+        !homes.contains(&tid) && std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "gort-m\n")
+    });
+    let statuses = ours.filter_map(|task| std::fs::read_to_string(task.join("status")).ok());
+    statuses
+        .filter_map(|text| text.split_once("\nvoluntary_ctxt_switches:")?.1.lines().next()?.trim().parse::<u64>().ok())
+        .sum()
+}
+
+/// Each brings the P to the other. (Not by way of an idle M, which finds who is next and goes back to sleep.)
+#[test]
+fn two_locked_goroutines_need_no_third_thread() {
+    needs_goroutines!("kernel threads are counted");
+    const NAME: &str = "two_locked_goroutines_need_no_third_thread";
+    if !is_child() {
+        Rerun::of(NAME, "child").inherit_all().env("GORT_PROCS", 1).run().success();
+        return;
+    }
+    const ROUNDS: u32 = 4000;
+    let homes = take_turns(ROUNDS);
+    let sleeps = sleeps_of_others(&homes);
+    // sysmon may have sent somebody now and then.
+    assert!(sleeps < u64::from(ROUNDS) / 4, "{sleeps} sleeps of others");
 }
 
 /// Tells on which kernel thread it runs.

@@ -61,3 +61,19 @@ pub(super) fn two_injectors() {
     sysmon();
     runner.join().expect("it has not panicked");
 }
+
+/// An M that waits actively before it sleeps, and one who wakes it.
+pub(super) fn active() {
+    let m = M::leak(0, false);
+    m.parked.store(crate::sched::m::ASLEEP, Ordering::Relaxed);
+    let what = crate::engine::keep(crate::engine::Tracked::new(0));
+    let sleeper = spawn(move || {
+        if !m.wait_actively() {
+            m.sleep(None);
+        }
+        what.write(|n| assert_eq!(*n, 1, "what the waker wrote before is there"));
+    });
+    what.write(|n| *n = 1);
+    m.wake();
+    sleeper.join().expect("it has not panicked");
+}

@@ -79,6 +79,7 @@ models! {
     "gate-spawner": 3, C11, gate::spawner;
     "idle": 2, C11, idle::one_injector;
     "idle-two": 1, C11, idle::two_injectors;
+    "idle-active": 2, C11, idle::active;
 }
 
 #[cfg(feature = "shuttle")]

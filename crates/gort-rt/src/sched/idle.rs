@@ -11,7 +11,7 @@ use crate::os;
 use crate::poll;
 use crate::sched::find;
 use crate::sched::global::{sched, Batch};
-use crate::sched::m::M;
+use crate::sched::m::{self, M};
 use crate::sched::p::P;
 use crate::sched::wake;
 use crate::time;
@@ -116,7 +116,7 @@ pub(crate) fn sleep(m: &'static M, until: u64) -> bool {
         if idle.stopping {
             return false;
         }
-        m.parked.store(1, Ordering::Relaxed);
+        m.parked.store(m::ASLEEP, Ordering::Relaxed);
         let last = idle.nms == 0;
         polls = poll::in_use() && !idle.polling;
         idle.put_m(m, polls);
@@ -160,7 +160,7 @@ fn wake_up(m: &'static M, polls: bool, ready: bool) -> bool {
         take_over(m);
         return true;
     }
-    m.parked.store(0, Ordering::Relaxed);
+    m.stay_awake();
     if keeper || ready {
         if let Some(p) = idle.take_p() {
             drop(idle);

@@ -4,7 +4,9 @@
 //! time. Fields in `Cell`s belong to the M's own thread, or to whoever took the M from the idle list under the
 //! scheduler's lock and has not yet released it through `park`.
 
-use crate::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::atomic::{
+    bound, spin_loop, AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 use crate::chaos::{happens, Whim};
 use crate::os::Thread;
 use crate::poll;
@@ -31,6 +33,21 @@ pub(crate) enum After {
     /// The G is dead and nobody runs on its stack any more.
     Dead(*const G),
 }
+
+/// An M's sleep, in `M::parked`: it runs, or should.
+const AWAKE: u32 = 0;
+/// It sleeps or is about to.
+pub(crate) const ASLEEP: u32 = 1;
+/// It sleeps, and a waker is at it.
+const WAKING: u32 = 2;
+/// It waits actively: a waker need not ask the kernel.
+const ACTIVE: u32 = 3;
+
+/// How long an M waits actively, in nanoseconds: about what it takes to wake a thread on a processor that is idle.
+const ACTIVELY: u64 = 50_000;
+/// Waits in vain, in a row, after which it does so only every `TRY_EVERY`th time.
+const PATIENT: u32 = 4;
+const TRY_EVERY: u32 = 64;
 
 /// See the module's head.
 #[repr(C, align(128))]
@@ -92,8 +109,10 @@ pub(crate) struct M {
     pub(crate) rng: Cell<u64>,
 
     // ---- Sleep.
-    /// 0: run; 1: asleep or about to be; 2: a waker is at it.
+    /// [`AWAKE`] and so on.
     pub(crate) parked: AtomicU32,
+    /// How often in a row active waiting was in vain, or left out; see [`M::wait_actively`]. The M's own.
+    vain: Cell<u32>,
     /// The M sleeps, or is about to, in a wait for events.
     polling: AtomicBool,
     /// The P that a waker hands over.
@@ -138,7 +157,8 @@ impl M {
             alternate: Cell::new((0, 0)),
             dying: Cell::new(false),
             rng: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (u64::from(id) + 1).wrapping_mul(0xff51_afd7_ed55_8ccd)),
-            parked: AtomicU32::new(0),
+            parked: AtomicU32::new(AWAKE),
+            vain: Cell::new(0),
             polling: AtomicBool::new(false),
             next_p: AtomicPtr::new(ptr::null_mut()),
             idle: AtomicBool::new(false),
@@ -211,17 +231,55 @@ impl M {
         (x.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32
     }
 
+    /// Waits for [`M::wake`] without going to sleep, for as long as it takes the kernel to wake a thread elsewhere and a little
+    /// more. True when woken. To be called by an M that has set `parked`, in place of the first part of a sleep.
+    ///
+    /// On another processor than the waker's this saves both of them the kernel. On the same one it takes time from the very
+    /// thread that is waited for. Which of the two it is only experience tells: after some waits in vain it is left out, but for
+    /// an attempt now and then.
+    pub(crate) fn wait_actively(&self) -> bool {
+        let vain = self.vain.get();
+        self.vain.set(vain.wrapping_add(1));
+        if vain >= PATIENT && !vain.is_multiple_of(TRY_EVERY) {
+            return false;
+        }
+        if self.parked.compare_exchange(ASLEEP, ACTIVE, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            let until = crate::os::now() + ACTIVELY;
+            loop {
+                for _ in 0..bound(32, 1) {
+                    spin_loop();
+                }
+                if self.parked.load(Ordering::Relaxed) != ACTIVE || crate::os::now() > until {
+                    break;
+                }
+            }
+            // Fails if a waker has come: one that has seen ACTIVE is done, any other may be on its way to the kernel.
+            let _ = self.parked.compare_exchange(ACTIVE, ASLEEP, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        // Acquire: as in `sleep`.
+        let woken = self.parked.load(Ordering::Acquire) == AWAKE;
+        if woken {
+            self.vain.set(0);
+        }
+        woken
+    }
+
+    /// Takes back that the M is about to sleep, where nobody could be about to wake it.
+    pub(crate) fn stay_awake(&self) {
+        self.parked.store(AWAKE, Ordering::Relaxed);
+    }
+
     /// Sleeps until [`M::wake`] or until `deadline` (absolute, nanoseconds). The waiter has set `parked` to 1 before it
     /// showed itself. True when woken.
     pub(crate) fn sleep(&self, deadline: Option<u64>) -> bool {
         // Acquire: pairs with the release in `wake`, so that `next_p` and the Cells written by the waker are visible.
         loop {
             let parked = self.parked.load(Ordering::Acquire);
-            if parked == 0 {
+            if parked == AWAKE {
                 return true;
             }
             if !crate::os::futex_wait(&self.parked, parked, deadline) {
-                return self.parked.load(Ordering::Acquire) == 0;
+                return self.parked.load(Ordering::Acquire) == AWAKE;
             }
         }
     }
@@ -230,25 +288,32 @@ impl M {
     /// ends it too, and chaos.)
     pub(crate) fn sleep_polling(&self, deadline: Option<u64>) -> (bool, Batch) {
         self.polling.store(true, Ordering::SeqCst);
-        // The waker stores 2, then reads `polling`: either it interrupts us, or we read its 2. SeqCst on all four.
+        // The waker puts WAKING, then reads `polling`: either it interrupts us, or we read that. SeqCst on all four.
         let ready = match self.parked.load(Ordering::SeqCst) {
-            1 if !happens(Whim::Kernel, None) => poll::wait_for_events(deadline),
+            ASLEEP if !happens(Whim::Kernel, None) => poll::wait_for_events(deadline),
             _ => Batch::new(),
         };
         self.polling.store(false, Ordering::SeqCst);
         // A waker that may still interrupt is waited for: when the M has woken nobody writes to the interrupter on its account,
         // which may be another file's number after the runtime's end.
-        let woken = self.parked.load(Ordering::SeqCst) != 1 && self.sleep(None);
+        let woken = self.parked.load(Ordering::SeqCst) != ASLEEP && self.sleep(None);
         (woken, ready)
     }
 
     /// Ends the M's sleep, whether it has begun or not.
     pub(crate) fn wake(&self) {
-        self.parked.store(2, Ordering::SeqCst);
+        // Release: as below. If the M begins to wait actively just now it sees what we put below.
+        if self.parked.load(Ordering::Relaxed) == ACTIVE
+            && self.parked.compare_exchange(ACTIVE, AWAKE, Ordering::Release, Ordering::Relaxed).is_ok()
+        {
+            return;
+        }
+        // By exchanges: with plain stores among them the order of an active waiter's changes would be harder to argue.
+        self.parked.swap(WAKING, Ordering::SeqCst);
         if self.polling.load(Ordering::SeqCst) {
             poll::interrupt();
         }
-        self.parked.store(0, Ordering::SeqCst);
+        self.parked.swap(AWAKE, Ordering::SeqCst);
         crate::os::futex_wake(&self.parked, 1);
     }
 }

@@ -97,11 +97,26 @@ fn run(m: &'static M) {
 /// A goroutine is locked to this M and has parked or yielded: wait until somebody brings it, with a P.
 ///
 /// `parked` was set before the goroutine became visible to wakers, so the hand-over cannot be missed.
+///
+/// If what the P runs next is locked too, its M gets the P at once: between two such goroutines a wake costs one change of
+/// kernel threads, not two with some idle M in between. And their answers tend to come soon, so the M waits actively first.
 fn wait_for_own(m: &'static M) {
+    match m.p().and_then(|p| find::quick(m, p, false).map(|task| (p, task))) {
+        Some((_, task)) if is_bound_elsewhere(task, m) => wake::hand_to_locked(m, task),
+        // SAFETY: the task came from a queue, so it is ours, and so is the goroutine behind it.
+        Some((_, task)) if unsafe { (*task).g() }.is_some_and(|g| ptr::eq(g, m.locked_g.get())) => {
+            m.stay_awake(); // who would bring it holds it, and that is us
+            return;
+        }
+        Some((p, task)) => p.put_next(task), // for another M
+        None => {}
+    }
     if let Some(p) = idle::detach_p(m) {
         wake::hand_off_locked(p);
     }
-    m.sleep(None);
+    if !sched().many_cpus || !m.wait_actively() {
+        m.sleep(None);
+    }
     idle::take_over(m);
     debug_assert!(!m.p.load(Ordering::Relaxed).is_null());
 }

@@ -14,7 +14,7 @@ use crate::sched::find;
 use crate::sched::g::G;
 use crate::sched::gfree;
 use crate::sched::global::sched;
-use crate::sched::m::{After, M};
+use crate::sched::m::{self, After, M};
 use crate::sched::p::P;
 use crate::sched::revoke::{enter, leave};
 use crate::sched::spawn;
@@ -102,7 +102,7 @@ fn swap_out(g: &G, m: &'static M, after: After) {
     }
     if !m.locked_g.get().is_null() {
         // Before the goroutine can be found by wakers, so that a hand-over finds us asleep or about to be.
-        m.parked.store(1, Ordering::Relaxed);
+        m.parked.store(m::ASLEEP, Ordering::Relaxed);
     }
     m.after.set(after);
     m.curg.store(ptr::null_mut(), Ordering::Relaxed);
