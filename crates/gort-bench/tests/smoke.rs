@@ -91,6 +91,14 @@ fn the_peers_serve_and_are_served_the_same_load() {
 }
 
 #[test]
+fn the_peers_are_called_back() {
+    for row in ["callback_main", "callback_parallel", "callback_wake", "call_c_callback", "locked_pingpong"] {
+        check_row(&lines(&["one", "std", row, "1"]), row, "std", "1");
+    }
+    check_row(&lines(&["one", "tokio", "callback_wake", "1"]), "callback_wake", "tokio", "1");
+}
+
+#[test]
 fn a_load_without_a_server_says_so() {
     // Nothing listens on port 1.
     let output = bench(&["load", "tcp_echo_100", "127.0.0.1:1"]);
