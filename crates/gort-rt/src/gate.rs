@@ -36,13 +36,15 @@ use crate::sched::m;
 use crate::sched::revoke::{heavy_fence, light_fence};
 use crate::tls;
 use core::ptr;
+use crossbeam_utils::CachePadded;
 
 const NEVER: u32 = 0;
 const OPEN: u32 = 1;
 const CLOSING: u32 = 2;
 const CLOSED: u32 = 3;
 
-static STATE: AtomicU32 = AtomicU32::new(NEVER);
+/// On a cache line of its own: every callback and every burial reads it, and hardly anybody writes it.
+static STATE: CachePadded<AtomicU32> = CachePadded::new(AtomicU32::new(NEVER));
 /// Threads that are about to spawn from outside.
 static PASSING: AtomicUsize = AtomicUsize::new(0);
 /// Departures while the gate was being closed; what [`close`] sleeps on.
