@@ -12,8 +12,8 @@ pub mod subprocess;
 
 pub mod cthreads;
 pub mod dumps;
-pub mod jumps;
 pub mod handlers;
+pub mod jumps;
 pub mod kinds;
 pub mod library;
 pub mod locks;

@@ -40,6 +40,7 @@ extern "C" fn count(_: libc::c_int) {
     HANDLED.fetch_add(1, SeqCst);
 }
 
+/// Row U-01, A-06.
 #[test]
 fn the_process_dumps_and_goes_on() {
     const NAME: &str = "the_process_dumps_and_goes_on";
@@ -153,6 +154,7 @@ fn a_handler_that_came_later_stays() {
     });
 }
 
+/// Row U-02.
 #[test]
 fn on_a_goroutine_the_dump_shows_the_one_that_it_interrupts() {
     const NAME: &str = "on_a_goroutine_the_dump_shows_the_one_that_it_interrupts";

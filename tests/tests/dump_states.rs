@@ -97,6 +97,7 @@ fn who_is_ready_and_who_has_not_begun_is_shown() {
     });
 }
 
+/// Row C-26.
 #[test]
 fn callbacks_are_shown_whether_the_runtime_runs_or_not() {
     alone("callbacks_are_shown_whether_the_runtime_runs_or_not", || {
@@ -186,6 +187,7 @@ fn threads_that_are_goroutines_have_their_names_and_numbers() {
     assert_eq!(format!("{:?}", waits.join().unwrap()), format!("ThreadId({id})"), "one number, whoever asks");
 }
 
+/// Row R-03.
 #[test]
 fn what_cannot_be_written_to_is_an_error() {
     thread::spawn(|| ()).join().unwrap();

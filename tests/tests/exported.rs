@@ -125,6 +125,7 @@ mod inner {
     }
 }
 
+/// Row W-15.
 #[test]
 fn any_signature_that_c_has() {
     // SAFETY: C's functions call those above, as these are declared.

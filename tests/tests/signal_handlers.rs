@@ -138,6 +138,8 @@ fn handlers_without_a_stack_of_their_own() {
 }
 
 /// Row U-06. On the kernel thread's signal stack, which the runtime's threads have.
+///
+/// Row A-07.
 #[test]
 fn handlers_on_the_signal_stack() {
     if with_one_p_and_two("handlers_on_the_signal_stack") {

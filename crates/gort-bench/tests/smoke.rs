@@ -70,7 +70,7 @@ fn check_row(lines: &[String], row: &str, runtime: &str, procs: &str) {
     }
 }
 
-/// Row C-45.
+/// Row C-45, A-15, X-05, X-17.
 #[test]
 fn every_row_of_gort_runs_on_one_and_two_processors() {
     for row in rows() {

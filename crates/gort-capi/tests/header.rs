@@ -36,6 +36,7 @@ fn without_safety(text: &str) -> String {
     lines.join("\n") + "\n"
 }
 
+/// Row S-09.
 #[test]
 fn the_header_is_current() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -107,6 +107,8 @@ fn every_function_serves_cpp() {
 
 /// Row X-07.
 /// Row X-10.
+///
+/// Row C-34.
 #[test]
 fn misuse_is_a_code() {
     check("misuse.c");

@@ -4,9 +4,7 @@
 //! time. Fields in `Cell`s belong to the M's own thread, or to whoever took the M from the idle list under the
 //! scheduler's lock and has not yet released it through `park`.
 
-use crate::atomic::{
-    bound, spin_loop, AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
-};
+use crate::atomic::{bound, spin_loop, AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::chaos::{happens, Whim};
 use crate::os::Thread;
 use crate::poll;
