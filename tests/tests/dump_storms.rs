@@ -10,7 +10,7 @@ use gort_tests::storms;
 use gort_tests::subprocess::alone;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, IntoRawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ fn signal_handlers_dump_wherever_they_strike() {
         return;
     }
     let sink = File::options().write(true).open("/dev/null").unwrap();
-    SINK.store(sink.as_raw_fd(), SeqCst);
+    SINK.store(sink.into_raw_fd(), SeqCst); // for ever: a signal may come late
     handle(libc::SIGUSR1, dumps);
     storms::begin("spawns");
     storms::begin("timers");
@@ -149,7 +149,7 @@ fn threads_that_stand_still_anywhere_do_not_hold_a_dump_up() {
 fn the_smallest_signal_stack_is_enough() {
     alone("the_smallest_signal_stack_is_enough", || {
         let sink = File::options().write(true).open("/dev/null").unwrap();
-        SINK.store(sink.as_raw_fd(), SeqCst);
+        SINK.store(sink.into_raw_fd(), SeqCst);
         handle(libc::SIGUSR1, dumps);
         thread::Builder::new().name("there".into()).spawn(|| ()).unwrap().join().unwrap();
         const PAGE: usize = 4096;
