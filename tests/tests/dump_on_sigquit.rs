@@ -63,7 +63,7 @@ fn the_process_dumps_and_goes_on() {
             assert_eq!(here(&outcome.success().says("'waits'").stderr), 1, "{outcome:?}");
         }
         Some(role) => {
-            no_core();
+            as_usual();
             if role == "config" {
                 Config::new().dump_on_sigquit(true).start().unwrap();
             }
@@ -79,8 +79,10 @@ fn the_process_dumps_and_goes_on() {
     }
 }
 
-/// A core dump of a test is of no use.
-fn no_core() {
+/// SIGQUIT as in a program that a terminal has started, whatever has started this one; and without a core dump.
+fn as_usual() {
+    // SAFETY: the default action is one for any process.
+    assert_ne!(unsafe { libc::signal(libc::SIGQUIT, libc::SIG_DFL) }, libc::SIG_ERR);
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the limit is ours.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) }, 0);
@@ -93,6 +95,7 @@ fn a_value_that_means_nothing_is_an_error() {
         Rerun::of(NAME, "child").inherit_all().env("GORT_DUMP_ON_SIGQUIT", "yes").run().success();
         return;
     }
+    as_usual();
     let error = Config::new().start().unwrap_err().to_string();
     assert!(error.contains("GORT_DUMP_ON_SIGQUIT") && error.contains("0 or 1"), "{error}");
     assert_eq!(action(), libc::SIG_DFL);
@@ -106,7 +109,7 @@ fn a_second_one_soon_after_ends_the_process() {
         assert!(here(&outcome.died_of(libc::SIGQUIT).stderr) >= 1, "{outcome:?}");
         return;
     }
-    no_core();
+    as_usual();
     Config::new().dump_on_sigquit(true).start().unwrap();
     // Two would do, if it were sure that the machine does not take a second over the way from one to the next.
     (0..100).for_each(|_| quit());

@@ -69,6 +69,8 @@ struct View {
     list: &'static List,
     /// The stamp of a vector made when the list was learnt.
     stamp: usize,
+    /// The one before, which somebody may look at still.
+    older: Option<&'static View>,
 }
 
 /// Libc's place in every block.
@@ -334,9 +336,9 @@ fn learn(glibc: &Glibc, _guard: &Guard<'_>) -> Result<&'static View, Error> {
     };
     let list = share(list);
     // SAFETY: published views live for ever.
-    let mut view = unsafe { CURRENT.load(Ordering::Acquire).as_ref::<'static>() };
-    view = view.filter(|old| core::ptr::eq(old.list, list) && old.stamp == stamp);
-    let view = view.unwrap_or_else(|| Box::leak(Box::new(View { list, stamp })));
+    let older = unsafe { CURRENT.load(Ordering::Acquire).as_ref::<'static>() };
+    let same = older.filter(|old| core::ptr::eq(old.list, list) && old.stamp == stamp);
+    let view = same.unwrap_or_else(|| Box::leak(Box::new(View { list, stamp, older })));
     CURRENT.store((&raw const *view).cast_mut(), Ordering::Release);
     // A vector that is made now may have an older stamp than others have: glibc takes that of the newest module that is left.
     let known = KNOWN_AT_REST.load(Ordering::Relaxed).max(stamp + 1).max(met + 1);
@@ -357,22 +359,31 @@ struct Node {
 /// The newest list.
 static LISTS: AtomicPtr<Node> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Frees all lists.
+/// Frees all views and lists.
 ///
 /// # Safety
 /// No other function of this module is called any more.
 pub(super) unsafe fn unload() {
-    CURRENT.store(core::ptr::null_mut(), Ordering::Relaxed);
-    let mut node = LISTS.swap(core::ptr::null_mut(), Ordering::Relaxed);
-    while !node.is_null() {
-        // SAFETY: nodes were leaked boxes, and nobody looks at them any more. (Views are two words each, and stay lost.)
-        let list = unsafe { Box::from_raw(node) };
-        node = list.next.map_or(core::ptr::null_mut(), ptr_of);
+    // SAFETY: views and nodes were leaked boxes, each in one chain, and nobody looks at them any more.
+    unsafe {
+        free_all(&CURRENT, |view| view.older);
+        free_all(&LISTS, |node| node.next);
     }
 }
 
-fn ptr_of(node: &'static Node) -> *mut Node {
-    (&raw const *node).cast_mut()
+/// # Safety
+/// The chain is of leaked boxes, which nobody looks at any more.
+unsafe fn free_all<T>(chain: &AtomicPtr<T>, next: fn(&T) -> Option<&'static T>) {
+    let mut at = chain.swap(core::ptr::null_mut(), Ordering::Relaxed);
+    while !at.is_null() {
+        // SAFETY: the caller's promise.
+        let this = unsafe { Box::from_raw(at) };
+        at = next(&this).map_or(core::ptr::null_mut(), ptr_of);
+    }
+}
+
+fn ptr_of<T>(at: &'static T) -> *mut T {
+    (&raw const *at).cast_mut()
 }
 
 /// Keeps one copy of each distinct list. Called with [`LEARNING`] held.
