@@ -46,9 +46,11 @@ pub(crate) const fn bound(_usual: usize, small: usize) -> usize {
 }
 
 macro_rules! thread_local_in_models {
-    ($(#[$attr:meta])* static $name:ident : $type:ty = const $init:block $(;)?) => {
-        $(#[$attr])*
-        static $name: $crate::engine::Local<$type> = $crate::engine::Local::new(|| $init);
+    ($($(#[$attr:meta])* static $name:ident : $type:ty = const $init:block);* $(;)?) => {
+        $(
+            $(#[$attr])*
+            static $name: $crate::engine::Local<$type> = $crate::engine::Local::new(|| $init);
+        )*
     };
 }
 pub(crate) use thread_local_in_models as thread_local;

@@ -8,7 +8,7 @@ use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
 use core::mem::{transmute, MaybeUninit};
 use core::ptr;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// A handler that is told of the signal and of the interrupted context.
 pub(crate) type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
@@ -19,6 +19,17 @@ pub(crate) struct Chain {
     former: UnsafeCell<MaybeUninit<libc::sigaction>>,
     /// True while our handler is installed; `former` is constant then.
     installed: AtomicBool,
+    /// Kernel threads in our handler.
+    inside: AtomicU32,
+}
+
+/// While it lives, our handler runs.
+pub(crate) struct Inside<'a>(&'a Chain);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.inside.fetch_sub(1, Ordering::Release);
+    }
 }
 
 // SAFETY: `former` is written only by `install`, before the handler that reads it exists; installing and removing are
@@ -36,7 +47,12 @@ pub(crate) enum Former {
 
 impl Chain {
     pub(crate) const fn new(signal: c_int) -> Self {
-        Self { signal, former: UnsafeCell::new(MaybeUninit::uninit()), installed: AtomicBool::new(false) }
+        Self {
+            signal,
+            former: UnsafeCell::new(MaybeUninit::uninit()),
+            installed: AtomicBool::new(false),
+            inside: AtomicU32::new(0),
+        }
     }
 
     /// Installs `handler`, which must be async-signal-safe, with the flags `SA_SIGINFO`, `SA_ONSTACK` and `flags`. Does nothing
@@ -74,7 +90,14 @@ impl Chain {
         if done {
             self.installed.store(false, Ordering::Release);
         }
-        done
+        // Who is in it still runs our code: the library must stay.
+        done && self.inside.load(Ordering::Acquire) == 0
+    }
+
+    /// The first act of our handler.
+    pub(crate) fn enter(&self) -> Inside<'_> {
+        self.inside.fetch_add(1, Ordering::Relaxed);
+        Inside(self)
     }
 
     /// The action that ours stands in front of.

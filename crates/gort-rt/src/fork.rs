@@ -4,6 +4,7 @@
 //! spawning is a clear error. `fork` followed by `exec` therefore works from anywhere. A child that was forked before the
 //! runtime started, or after it was shut down, has lost nothing and may start it.
 
+use crate::ffi::extra_m;
 use crate::gate;
 use crate::identity;
 use crate::phase;
@@ -25,6 +26,7 @@ pub(crate) fn init() {
 
 /// What a child does that was made past the handlers (`_Fork`). Async-signal-safe.
 pub(crate) extern "C" fn in_child() {
+    extra_m::in_child();
     if phase::is_off() {
         gate::alone();
         return;

@@ -29,6 +29,7 @@
 //! [`exits`] having run, and then does nothing. If a linker has put the array into another order, `leave` does nothing either,
 //! and what it would have given back is lost.
 
+use crate::debug::room;
 use crate::gate;
 use crate::identity;
 use crate::os;
@@ -96,6 +97,7 @@ extern "C" fn leave() {
         poll::unload();
         procs::unload();
         m::unload();
+        room::unload();
         if identity::unload() {
             stack::unload();
         }

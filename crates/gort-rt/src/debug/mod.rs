@@ -11,7 +11,7 @@
 
 pub(crate) mod dump;
 pub(crate) mod record;
-mod room;
+pub(crate) mod room;
 pub(crate) mod sigquit;
 mod text;
 pub(crate) mod why;

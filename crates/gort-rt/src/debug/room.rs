@@ -6,7 +6,7 @@
 //! many dumps at a time; one more is refused.
 
 use crate::arch::{self, valgrind};
-use crate::os::mem;
+use crate::os::{self, mem};
 use core::mem::ManuallyDrop;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -51,6 +51,9 @@ pub(super) fn with_room<F: FnOnce()>(f: F) -> Result<(), i32> {
     let room = ROOMS.iter().find(|room| !room.taken.swap(true, Ordering::Acquire)).ok_or(libc::EBUSY)?;
     let top = room.top();
     if let Ok(top) = top {
+        // The kernel tells by the stack pointer whether the signal stack is in use: another handler would begin at its top,
+        // over the frames of one that has called us.
+        let _blocked = os::on_signal_stack().then(os::Blocked::all);
         let mut f = ManuallyDrop::new(f);
         // SAFETY: the stack is ours until we let go of the room. The thread pointer is the caller's own, so `f` runs as it
         // would here. `run` takes `f` once, which outlives the call.
@@ -58,6 +61,21 @@ pub(super) fn with_room<F: FnOnce()>(f: F) -> Result<(), i32> {
     }
     room.taken.store(false, Ordering::Release);
     top.map(drop)
+}
+
+/// Gives the stacks back.
+///
+/// # Safety
+/// Nobody makes a dump any more.
+pub(crate) unsafe fn unload() {
+    for room in &ROOMS {
+        let top = room.top.swap(ptr::null_mut(), Ordering::Relaxed);
+        if !top.is_null() {
+            let bytes = mem::page_size() + SIZE;
+            // SAFETY: `Room::top` reserved so much, up to there; and the caller's promise.
+            unsafe { mem::unreserve(top.wrapping_sub(bytes), bytes) };
+        }
+    }
 }
 
 /// On the other stack. A panic would end the process here.

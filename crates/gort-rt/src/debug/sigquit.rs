@@ -30,6 +30,7 @@ pub(crate) fn uninstall() -> bool {
 }
 
 extern "C" fn on_quit(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    let _inside = CHAIN.enter();
     let former = CHAIN.former();
     // For ever: until the dump is written.
     let second = os::now() < SECOND_UNTIL.swap(u64::MAX, Ordering::Relaxed);

@@ -137,9 +137,10 @@ pub(super) fn none_left(block: &TlsBlock) {
     }
 }
 
-/// Whether a callback is under way on the thread or goroutine with this block.
+/// Whether a callback is known to be under way on the thread or goroutine with this block. (After fibers have left in any order it
+/// is not known.)
 pub(crate) fn is_inside(block: &TlsBlock) -> bool {
-    block.boundary() != 0
+    !matches!(block.boundary(), 0 | UNKNOWN)
 }
 
 /// The thread or goroutine with this block has come to its end, above all callbacks.

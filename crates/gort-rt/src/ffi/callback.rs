@@ -104,20 +104,25 @@ pub(super) fn bind() -> Result<(&'static M, Bound), Refused> {
 }
 
 /// Counts a callback on a foreign thread, also when it ends by a panic. See `cancel` too.
-pub(super) struct Depth(&'static M);
+pub(super) struct Depth {
+    m: &'static M,
+    /// It was let in, but is not the outermost: a signal handler's, amid the way in or out of one that is not in.
+    amid: bool,
+}
 
 impl Depth {
     #[inline(always)]
     pub(super) fn enter(m: &'static M) -> Result<Depth, Refused> {
         let depth = m.depth.load(Ordering::Relaxed);
         m.depth.store(depth + 1, Ordering::Relaxed);
-        let counted = Depth(m);
+        let mut counted = Depth { m, amid: false };
         // A nested one is within one that was let in; but not that of a signal handler that has interrupted us right here.
         if !m.admitted.get() {
             if !gate::admits() {
                 return Err(Refused::Shut);
             }
             m.admitted.set(true);
+            counted.amid = depth > 0;
             cancel::entered(m);
         }
         Ok(counted)
@@ -125,23 +130,23 @@ impl Depth {
 
     /// One that was entered and forgotten, to leave it after all.
     pub(super) fn entered(m: &'static M) -> Depth {
-        Depth(m)
+        Depth { m, amid: false }
     }
 }
 
 impl Drop for Depth {
     #[inline(always)]
     fn drop(&mut self) {
-        let depth = self.0.depth.load(Ordering::Relaxed) - 1;
-        if depth == 0 {
-            self.0.admitted.set(false);
+        let depth = self.m.depth.load(Ordering::Relaxed) - 1;
+        if depth == 0 || self.amid {
+            self.m.admitted.set(false);
         }
         // Release: what the callback did is done for whoever sees that it has left.
-        self.0.depth.store(depth, Ordering::Release);
+        self.m.depth.store(depth, Ordering::Release);
         if depth == 0 {
-            boundary::none_left(&self.0.tls);
+            boundary::none_left(&self.m.tls);
             gate::left();
-            cancel::left(self.0);
+            cancel::left(self.m);
         }
     }
 }

@@ -93,7 +93,9 @@ pub(crate) fn request(thread: libc::pthread_t, libcs: impl Fn() -> c_int) -> c_i
     let Some(m) = m::all().find(inside) else { return libcs() };
     m.cancel.store(true, Ordering::Relaxed);
     heavy_fence();
-    if m.depth.load(Ordering::Relaxed) == 0 && m.cancel.swap(false, Ordering::Relaxed) {
+    // Or it has ended, and the M is another thread's.
+    let left = m.depth.load(Ordering::Relaxed) == 0 || m.pthread.load(Ordering::Relaxed) != thread as usize;
+    if left && m.cancel.swap(false, Ordering::Relaxed) {
         return libcs();
     }
     0

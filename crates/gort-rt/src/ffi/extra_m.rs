@@ -109,12 +109,21 @@ pub(crate) fn dropm(m: &'static M) {
         m.admitted.set(false);
         gate::left(); // of guards that their thread has not left
     }
+    // A request that the thread has not lived to see is nobody else's.
+    m.pthread.store(0, Ordering::Relaxed);
+    m.cancel.store(false, Ordering::Relaxed);
+    m.cancellable.set(false);
     IN_USE.fetch_sub(1, Ordering::Relaxed);
     let mut list = LIST.lock();
     m.link.set(list.0);
     list.0 = m;
     drop(list);
     CHANGING.set(false);
+}
+
+/// In the child of a fork. (The list is whole at every instruction; an M in somebody's hands is lost.) Async-signal-safe.
+pub(crate) fn in_child() {
+    LIST.abandoned();
 }
 
 fn pop() -> Option<&'static M> {

@@ -18,6 +18,7 @@ use crate::sched::m::M;
 use crate::tls;
 use core::cell::Cell;
 use core::mem;
+use core::sync::atomic::compiler_fence;
 
 thread_local! {
     /// Guards of the calling goroutine.
@@ -56,14 +57,14 @@ pub(crate) fn enter() -> Result<(), Refused> {
             OF_GOROUTINE.set(OF_GOROUTINE.get() + 1);
             return Ok(());
         }
-        Err(Caller::Stranger) => first()?,
+        Err(Caller::Stranger) => return first(),
     };
     m.guards.set(m.guards.get() + 1);
     Ok(())
 }
 
 #[cold]
-fn first() -> Result<&'static M, Refused> {
+fn first() -> Result<(), Refused> {
     let (m, bound) = bind()?;
     match Depth::enter(m) {
         Ok(depth) => mem::forget(depth),
@@ -74,8 +75,10 @@ fn first() -> Result<&'static M, Refused> {
             return Err(refused);
         }
     }
+    m.guards.set(m.guards.get() + 1);
+    compiler_fence(Ordering::SeqCst); // a handler's guard is the outermost neither before this nor after it
     m.for_guard.set(bound == Bound::ToCall);
-    Ok(m)
+    Ok(())
 }
 
 /// Undoes one [`enter`]. False: there is none to undo here.
@@ -94,6 +97,10 @@ pub(crate) fn leave() -> bool {
     let last = guards == 1 && m.for_guard.get();
     if guards == 0 || (last && m.depth.load(Ordering::Relaxed) > 1) {
         return false;
+    }
+    if last {
+        m.for_guard.set(false); // nor is one that comes from here on
+        compiler_fence(Ordering::SeqCst);
     }
     m.guards.set(guards - 1);
     drop(Depth::entered(m));

@@ -61,7 +61,7 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, deadline: Option<u64>)
 
 pub(crate) use linux::{
     activity, available_cpus, create_thread, epoll, forget_exit_keys, forget_rseq, futex_wake, getpid, gettid, mem,
-    membarrier, membarrier_register, now, poll, read_file, refuse_signals, remember_mask, sched_yield, sleep_ns,
-    spawn_thread, take_signals, thread_count, wants_real_thread, write_all, write_stderr, Activity, ExitKey,
-    RealThreads, Thread,
+    membarrier, membarrier_register, now, on_signal_stack, poll, read_file, refuse_signals, remember_mask, sched_yield,
+    sleep_ns, spawn_thread, take_signals, thread_count, wants_real_thread, write_all, write_stderr, Activity, Blocked,
+    ExitKey, RealThreads, Thread,
 };

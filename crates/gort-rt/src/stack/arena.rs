@@ -233,6 +233,7 @@ impl Arena {
             // SAFETY: entries below the length are chunks, and nobody looks at them any more.
             unsafe { Chunk::unmap(entry.load(Relaxed)) };
         }
+        self.guards.forget_reserve();
     }
 
     /// A slot of a class: the one freed last, or a fresh one.

@@ -106,6 +106,11 @@ impl Guards {
         self.mode.store(mode, Relaxed);
     }
 
+    /// Gives back what is kept for others.
+    pub(super) fn forget_reserve(&self) {
+        self.reserve.take_down();
+    }
+
     /// The kind that new guards are of.
     pub(super) fn kind(&self) -> Guard {
         if self.mode.load(Relaxed) == PROTECT {

@@ -64,6 +64,11 @@ impl<T> RawMutex<T> {
         self.word.load(Acquire) != FREE
     }
 
+    /// In the child of a fork: whoever held the mutex is not there. Async-signal-safe.
+    pub(crate) fn abandoned(&self) {
+        self.word.store(FREE, SeqCst);
+    }
+
     /// Takes the mutex if that needs no waiting.
     #[inline]
     pub(crate) fn try_lock(&self) -> Option<RawMutexGuard<'_, T>> {

@@ -21,7 +21,7 @@ pub(crate) use fence::{membarrier, membarrier_register};
 pub(crate) use file::{read_file, write_all, write_stderr};
 pub(crate) use futex::{futex_wait, futex_wake};
 pub(crate) use key::{forget_exit_keys, ExitKey};
-pub(crate) use signal::{refuse_signals, remember_mask, take_signals};
+pub(crate) use signal::{on_signal_stack, refuse_signals, remember_mask, take_signals, Blocked};
 pub(crate) use thread::{
     create_thread, forget_rseq, getpid, gettid, sched_yield, spawn_thread, thread_count, wants_real_thread,
     RealThreads, Thread,

@@ -39,11 +39,11 @@ const fn set_of(signals: &[i32]) -> Set {
 
 /// The calling thread's mask from before, which comes back when this is dropped.
 #[must_use = "the mask comes back when this is dropped"]
-pub(super) struct Blocked(Set);
+pub(crate) struct Blocked(Set);
 
 impl Blocked {
     /// Blocks all signals that may be blocked, on the calling thread, until the value is dropped.
-    pub(super) fn all() -> Blocked {
+    pub(crate) fn all() -> Blocked {
         Blocked(change(libc::SIG_BLOCK, Some(ALL)))
     }
 }
@@ -67,6 +67,15 @@ pub(crate) fn take_signals() {
 /// The calling thread, one of the runtime's, is about to end: no more handlers on it.
 pub(crate) fn refuse_signals() {
     change(libc::SIG_BLOCK, Some(ALL));
+}
+
+/// Whether the caller runs on its kernel thread's signal stack. Async-signal-safe.
+pub(crate) fn on_signal_stack() -> bool {
+    let mut stack = core::mem::MaybeUninit::<libc::stack_t>::zeroed();
+    // SAFETY: asks only, and the kernel writes one record.
+    let asked = unsafe { syscall(libc::SYS_sigaltstack, [0, stack.as_mut_ptr().expose_provenance(), 0, 0, 0, 0]) };
+    // SAFETY: zeroes are a valid record.
+    asked.is_ok() && unsafe { stack.assume_init() }.ss_flags & libc::SS_ONSTACK != 0
 }
 
 /// `rt_sigprocmask`: returns the mask from before.
