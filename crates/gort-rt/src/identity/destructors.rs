@@ -150,7 +150,7 @@ impl KeyTables {
                 let entry = self.keys.add(key * self.key_size);
                 // A key that is free (its number is even) keeps the destructor of its last owner, and may be somebody's at any moment.
                 let seq = AtomicUsize::from_ptr(entry.add(self.key_seq).cast_mut().cast());
-                if seq.load(Ordering::Acquire) % 2 == 0 {
+                if seq.load(Ordering::Acquire).is_multiple_of(2) {
                     continue;
                 }
                 AtomicPtr::<c_void>::from_ptr(entry.add(self.key_destructor).cast_mut().cast()).load(Ordering::Acquire)
