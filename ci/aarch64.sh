@@ -36,8 +36,8 @@ fi
 
 # Scenarios start further processes of their own program, so the kernel must know what to run such programs with.
 binfmt=/proc/sys/fs/binfmt_misc
+[ -e $binfmt/register ] || as_root mount -t binfmt_misc binfmt_misc $binfmt
 if [ ! -e $binfmt/qemu-aarch64 ]; then
-    [ -e $binfmt/register ] || as_root mount -t binfmt_misc binfmt_misc $binfmt
     magic='\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00'
     mask='\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff'
     echo ":qemu-aarch64:M::$magic:$mask:/usr/bin/qemu-aarch64:OC" | as_root tee $binfmt/register >/dev/null
