@@ -6,6 +6,7 @@ use gort_tests::cthreads::{tid, CThread};
 use gort_tests::jumps::{kept, levels};
 use gort_tests::needs_goroutines;
 use gort_tests::subprocess::{is_child, Rerun};
+use gort_tests::waiting::{errno, set_errno};
 use std::cell::Cell;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -73,15 +74,22 @@ fn waits() -> [fn(); 6] {
     ]
 }
 
+/// Waits may fail on their way, and then say why.
+fn leave_errno(wait: impl FnOnce()) {
+    let before = errno();
+    wait();
+    set_errno(before);
+}
+
 #[test]
 fn what_c_keeps_over_a_wait() {
     let all = || {
         for (i, wait) in waits().into_iter().enumerate() {
-            (0..20).for_each(|n| kept(100 * n + i as i32 + 1, || ffi::callback(wait)));
+            (0..20).for_each(|n| kept(100 * n + i as i32 + 1, || ffi::callback(|| leave_errno(wait))));
         }
         for n in 1..100 {
             kept(n, || ffi::callback(thread::yield_now));
-            kept(n, || ffi::callback(|| thread::park_timeout(Duration::from_micros(10))));
+            kept(n, || ffi::callback(|| leave_errno(|| thread::park_timeout(Duration::from_micros(10)))));
         }
     };
     thread::spawn(all).join().unwrap();
