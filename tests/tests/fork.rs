@@ -25,6 +25,18 @@ fn fork(child: impl FnOnce() -> i32) -> i32 {
     libc::WEXITSTATUS(status)
 }
 
+/// Runs the test of this name in children: with one P and two, plain, with chaos, and with blocks of donors. True in a child.
+fn alone_in_each_setting(test: &str) -> bool {
+    if role().is_none() {
+        for procs in ["1", "2"] {
+            for (name, value) in [("GORT_CHAOS", ""), ("GORT_CHAOS", "3"), ("GORT_IDENTITY", "donor")] {
+                Rerun::of(test, "child").env("GORT_PROCS", procs).env(name, value).run().success();
+            }
+        }
+    }
+    role().is_some()
+}
+
 /// What the child of a goroutine does with std.
 fn plain_things_work() -> i32 {
     let lock = Mutex::new(1);
@@ -80,13 +92,7 @@ fn stacks_of_lost_threads_may_go() -> i32 {
 
 #[test]
 fn a_child_of_many_threads_does_without_them() {
-    const NAME: &str = "a_child_of_many_threads_does_without_them";
-    if role().is_none() {
-        for procs in ["1", "2"] {
-            for (name, value) in [("GORT_CHAOS", ""), ("GORT_CHAOS", "3"), ("GORT_IDENTITY", "donor")] {
-                Rerun::of(NAME, "child").env("GORT_PROCS", procs).env(name, value).run().success();
-            }
-        }
+    if !alone_in_each_setting("a_child_of_many_threads_does_without_them") {
         return;
     }
     let over = Barrier::new(21);
@@ -105,13 +111,7 @@ fn a_child_of_many_threads_does_without_them() {
 /// Row X-10.
 #[test]
 fn fork_works_from_anywhere() {
-    const NAME: &str = "fork_works_from_anywhere";
-    if role().is_none() {
-        for procs in ["1", "2"] {
-            for (name, value) in [("GORT_CHAOS", ""), ("GORT_CHAOS", "3"), ("GORT_IDENTITY", "donor")] {
-                Rerun::of(NAME, "child").env("GORT_PROCS", procs).env(name, value).run().success();
-            }
-        }
+    if !alone_in_each_setting("fork_works_from_anywhere") {
         return;
     }
     let from_everywhere = |child: fn() -> i32, code: i32| {
