@@ -298,9 +298,12 @@ fn stds_park_has_one_token() {
     everywhere(|| {
         std::thread::current().unpark();
         std::thread::park();
-        let before = Instant::now();
-        std::thread::park_timeout(SHORT);
-        assert!(before.elapsed() >= SHORT);
+        let lasts = || {
+            let before = Instant::now();
+            std::thread::park_timeout(SHORT);
+            before.elapsed() >= SHORT
+        };
+        assert!((0..8).any(|_| lasts()), "it may end for no reason, but not each time");
         let me = std::thread::current();
         let turn = Arc::new(AtomicUsize::new(0));
         let theirs = turn.clone();
