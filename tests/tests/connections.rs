@@ -177,3 +177,33 @@ fn forget_at_once(stream: &TcpStream) {
     let set = unsafe { libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, at, size) };
     assert_eq!(set, 0);
 }
+
+/// The kernel leaves a connection in the listener's queue when there is no number for it, and does not report it again.
+#[test]
+fn a_connection_that_had_no_room_is_there_next_time() {
+    alone("a_connection_that_had_no_room_is_there_next_time", || {
+        let (listener, address) = listener();
+        on_goroutine(|| {
+            let client = thread::spawn(move || TcpStream::connect(address).unwrap());
+            listener.accept().unwrap(); // waits, and with this one the queue is known to be empty
+            let _first = client.join().unwrap();
+            let _second = TcpStream::connect(address).unwrap();
+            let highest = fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+            let limit = |n| {
+                let limit = libc::rlimit { rlim_cur: n, rlim_max: 1024 };
+                // SAFETY: one `rlimit` is read.
+                assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+            };
+            let mut open = Vec::new();
+            limit(highest);
+            while let Ok(file) = fs::File::open("/dev/null") {
+                open.push(file);
+            }
+            for _ in 0..2 {
+                assert_eq!(listener.accept().unwrap_err().raw_os_error(), Some(libc::EMFILE));
+            }
+            limit(1024);
+            listener.accept().unwrap();
+        });
+    });
+}

@@ -1,10 +1,11 @@
 //! One P, and goroutines that do not want to share it. What is counted are steps; the only clock is the limit of a child.
 
 use gort::thread;
+use gort_tests::measure::on_goroutine;
 use gort_tests::needs_goroutines;
-use gort_tests::raw::{block_for, Pipe};
+use gort_tests::raw::{block_for, system_call, Pipe};
 use gort_tests::subprocess::{role, Rerun};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{mpsc, Arc, Mutex};
 use std::time::Duration;
 
@@ -246,4 +247,31 @@ fn what_threads_wake_is_not_starved() {
     }
     stop.store(true, Relaxed);
     busy.into_iter().for_each(|g| g.join().unwrap());
+}
+
+/// One that yields leaves the other to the same P, and no waker wakes an idle one for it: sysmon sees that somebody always waits.
+#[test]
+fn two_that_keep_yielding_get_two_processors() {
+    needs_goroutines!("threads have processors anyway");
+    if role().is_none() {
+        Rerun::of("two_that_keep_yielding_get_two_processors", "child").env("GORT_PROCS", "2").run().success();
+        return;
+    }
+    let (on, parted) = ([const { AtomicIsize::new(0) }; 2], AtomicBool::new(false));
+    let keep_yielding = |i: usize| {
+        while !parted.load(SeqCst) {
+            // SAFETY: it has no arguments.
+            let mine = unsafe { system_call(libc::SYS_gettid, [0; 3]) };
+            on[i].store(mine, SeqCst);
+            let other = on[1 - i].load(SeqCst);
+            parted.fetch_or(other != 0 && other != mine, SeqCst);
+            thread::yield_now();
+        }
+    };
+    on_goroutine(|| {
+        thread::scope(|s| {
+            s.spawn(|| keep_yielding(0)); // alone, so that nobody is woken for it
+            keep_yielding(1);
+        });
+    });
 }

@@ -266,17 +266,37 @@ fn kind_by_stat(fd: c_int) -> Option<Kind> {
 /// An option of a socket that is a number; or the error, as the kernel's result.
 pub(crate) fn socket_option(fd: c_int, name: c_int) -> Result<c_int, isize> {
     let mut value: c_int = 0;
-    get_option(fd, name, &mut value).map(|()| value)
+    get_option(fd, libc::SOL_SOCKET, name, &mut value).map(|()| value)
 }
 
-fn get_option<T>(fd: c_int, name: c_int, value: &mut T) -> Result<(), isize> {
+fn get_option<T>(fd: c_int, level: c_int, name: c_int, value: &mut T) -> Result<(), isize> {
     let mut size = mem::size_of::<T>() as libc::socklen_t;
-    let level = libc::SOL_SOCKET as usize;
-    let args = [fd as usize, level, name as usize, value as *mut T as usize, &raw mut size as usize, 0];
+    let args = [fd as usize, level as usize, name as usize, value as *mut T as usize, &raw mut size as usize, 0];
     // SAFETY: the kernel writes at most `size` bytes, which `value` has; the options asked for are plain numbers.
     match unsafe { kernel(libc::SYS_getsockopt, args) } {
         0 => Ok(()),
         e => Err(e),
+    }
+}
+
+/// The beginning of what `TCP_INFO` tells; see Linux's `struct tcp_info`.
+#[repr(C)]
+#[derive(Default)]
+struct TcpInfo {
+    state: u8,
+    others: [u8; 7],
+    times_and_sizes: [u32; 4],
+    /// Of a listener: the connections that wait to be accepted.
+    unacked: u32,
+}
+
+/// How many connections wait at this TCP listener. 0: perhaps some; the kernel does not say, or it is no such listener.
+pub(crate) fn connections_at(fd: c_int) -> u32 {
+    const LISTENS: u8 = 10;
+    let mut info = TcpInfo::default();
+    match get_option(fd, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info) {
+        Ok(()) if info.state == LISTENS => info.unacked,
+        _ => 0,
     }
 }
 
@@ -287,7 +307,7 @@ fn time_out(fd: c_int, interest: Interest) -> u64 {
         Interest::Write => libc::SO_SNDTIMEO,
     };
     let mut time = libc::timeval { tv_sec: 0, tv_usec: 0 };
-    match get_option(fd, name, &mut time) {
+    match get_option(fd, libc::SOL_SOCKET, name, &mut time) {
         Ok(()) => (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_usec as u64 * 1000),
         Err(_) => 0,
     }

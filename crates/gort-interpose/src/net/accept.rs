@@ -1,10 +1,13 @@
 //! Accepting.
 //!
-//! `accept4` cannot be asked not to wait once. So `poll` says first whether there is a connection, and the call follows
+//! `accept4` cannot be asked not to wait once. So the kernel says first whether there is a connection, and the call follows
 //! inside a declared blocking call, since somebody else may take the connection in between: a kernel thread is lost to that
 //! race only, and until the next connection.
+//!
+//! A TCP listener even says how many there are. Who takes the only one needs no second look to know that nothing is left: what
+//! came after the look is reported after it, and the look came after the netpoller's count of reports was sampled.
 
-use crate::kind::{is_nonblocking, ready, About};
+use crate::kind::{connections_at, is_nonblocking, ready, About};
 use crate::next::next;
 use crate::retry::{in_parts, until_done, Step};
 use crate::switch::may_park;
@@ -31,8 +34,12 @@ unsafe fn take(fd: c_int, from: *mut sockaddr, from_len: *mut socklen_t, flags: 
         return call();
     }
     let result = until_done(&mut about, Interest::Read, |about| {
-        if ready(fd, libc::POLLIN) {
-            Step::Done(blocking(call))
+        let connections = connections_at(fd);
+        if connections > 0 || ready(fd, libc::POLLIN) {
+            match blocking(call) {
+                taken @ 0.. if connections == 1 => Step::Drained(taken),
+                other => Step::Done(other),
+            }
         } else if about.listens() {
             Step::Empty
         } else {

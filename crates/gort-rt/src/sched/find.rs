@@ -46,10 +46,21 @@ const TIMERS_EVERY: u32 = 16;
 /// Every so many switches, a multiple of `TIMERS_EVERY`, the kernel is asked for events, if any goroutine has ever waited for a descriptor.
 const EVENTS_EVERY: u32 = 64;
 
+/// Who asks for the next goroutine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// A goroutine that parks.
+    Parking,
+    /// One that can as well go on.
+    Yielding,
+    /// g0, where `Parking` has found nothing, or after a sleep.
+    OnG0,
+}
+
 /// The next goroutine from what is at hand: timers that are due, runnext, the ring, those that have not begun, the global
-/// queue, descriptors that are ready. `yielding`: the caller can as well go on.
+/// queue, descriptors that are ready.
 #[inline]
-pub(crate) fn quick(m: &M, p: &P, yielding: bool) -> Option<*const Task> {
+pub(crate) fn quick(m: &M, p: &P, asked: Asked) -> Option<*const Task> {
     let n = p.switches.load(Ordering::Relaxed);
     // Once for each number: it stands still while a goroutine yields alone.
     if n.is_multiple_of(TIMERS_EVERY) && p.looked_at.replace(n) != n {
@@ -77,10 +88,17 @@ pub(crate) fn quick(m: &M, p: &P, yielding: bool) -> Option<*const Task> {
     let global = || sched().take_global(m, (RING / 2) as usize, |g| p.put(g));
     let g = g.or_else(global).or_else(|| {
         // Nothing at hand: a goroutine that yields alone, for one that sleeps, counts no switches, so look at the timers now;
-        // and at descriptors, though not every time, since that is a system call.
+        // and at descriptors, though not every time, since that is a system call. (g0 does not repeat a look that a parking
+        // goroutine has just made: the M that then goes to sleep waits for events, or another does.)
         let due = time::run_due(p);
         p.alone.set(p.alone.get().wrapping_add(1));
-        let events = !due && (!yielding || p.alone.get().is_multiple_of(EVENTS_EVERY)) && look_for_events(p);
+        let looks = match asked {
+            Asked::Parking => true,
+            Asked::Yielding => p.alone.get().is_multiple_of(EVENTS_EVERY),
+            Asked::OnG0 => !p.looked.get(),
+        };
+        let events = !due && looks && look_for_events(p);
+        p.looked.set(asked == Asked::Parking && !due && !events);
         (due || events).then(|| p.take_next().or_else(|| p.get()).or_else(global)).flatten()
     })?;
     count_switch(p, false);
@@ -135,7 +153,7 @@ pub(crate) fn find(m: &'static M) -> Option<*const Task> {
         if chaos::wants(Whim::Migrate, Some(p)) && idle::give_p_away(m) {
             continue;
         }
-        if let Some(g) = quick(m, p, false).or_else(|| search(m, p)) {
+        if let Some(g) = quick(m, p, Asked::OnG0).or_else(|| search(m, p)) {
             if m.spinning.replace(false) {
                 sched().nmspinning.fetch_sub(1, Ordering::SeqCst);
                 wake::wake_if_waiting(p);

@@ -56,6 +56,8 @@ pub(crate) struct P {
     pub(crate) room: UnsafeCell<Room>,
     /// The number of switches at which timers were last looked at on the way; the holder's.
     pub(crate) looked_at: Cell<u32>,
+    /// A goroutine that parks has just looked for events here, and there were none; the holder's.
+    pub(crate) looked: Cell<bool>,
     /// Times that a goroutine yielded here and nobody else was there; the holder's.
     pub(crate) alone: Cell<u32>,
     /// Next in the list of idle Ps (under the scheduler's lock).
@@ -74,13 +76,15 @@ pub(crate) struct Seen {
     pub(crate) slice_at: AtomicU64,
     /// When the present switch was first seen.
     pub(crate) switch_at: AtomicU64,
+    /// Looks in a row at which goroutines waited.
+    pub(crate) waiting: AtomicU32,
     /// When the oldest were last let begin.
     pub(crate) elders_at: AtomicU64,
     /// When all had begun.
     pub(crate) all_begun_at: AtomicU64,
 }
 
-// SAFETY: `free`, `blocks`, `young`, `credit`, `room`, `looked_at`, `alone` and `dice` belong to the holder of the P, of whom there is one.
+// SAFETY: `free`, `blocks`, `young`, `credit`, `room`, `looked_at`, `looked`, `alone` and `dice` belong to the holder of the P, of whom there is one.
 unsafe impl Sync for P {}
 // SAFETY: nothing in a P is tied to a thread.
 unsafe impl Send for P {}
@@ -106,6 +110,7 @@ impl P {
             census: Census::new(),
             room: UnsafeCell::new(ROOM),
             looked_at: Cell::new(0),
+            looked: Cell::new(false),
             alone: Cell::new(0),
             link: AtomicPtr::new(ptr::null_mut()),
             dice: chaos::Dice::new(),

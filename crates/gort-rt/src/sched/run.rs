@@ -4,7 +4,7 @@ use crate::arch;
 use crate::atomic::Ordering;
 use crate::chaos::{self, Whim};
 use crate::os::{self, Thread};
-use crate::sched::find::{self, is_bound_elsewhere};
+use crate::sched::find::{self, is_bound_elsewhere, Asked};
 use crate::sched::global::{sched, Sched};
 use crate::sched::idle;
 use crate::sched::m::M;
@@ -101,7 +101,7 @@ fn run(m: &'static M) {
 /// If what the P runs next is locked too, its M gets the P at once: between two such goroutines a wake costs one change of
 /// kernel threads, not two with some idle M in between. And their answers tend to come soon, so the M waits actively first.
 fn wait_for_own(m: &'static M) {
-    match m.p().and_then(|p| find::quick(m, p, false).map(|task| (p, task))) {
+    match m.p().and_then(|p| find::quick(m, p, Asked::Parking).map(|task| (p, task))) {
         Some((_, task)) if is_bound_elsewhere(task, m) => wake::hand_to_locked(m, task),
         // SAFETY: the task came from a queue, so it is ours, and so is the goroutine behind it.
         Some((_, task)) if unsafe { (*task).g() }.is_some_and(|g| ptr::eq(g, m.locked_g.get())) => {

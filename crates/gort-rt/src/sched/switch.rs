@@ -10,7 +10,7 @@
 use crate::arch;
 use crate::atomic::Ordering;
 use crate::chaos::{self, Whim};
-use crate::sched::find;
+use crate::sched::find::{self, Asked};
 use crate::sched::g::G;
 use crate::sched::gfree;
 use crate::sched::global::sched;
@@ -78,7 +78,7 @@ fn swap_out(g: &G, m: &'static M, after: After) {
     let yielding = matches!(after, After::Requeue(_) | After::Preempted(_));
     if let Some(p) = m.p() {
         if g.locks.get() == 0 && !chaos::wants(Whim::Migrate, Some(p)) {
-            match find::quick(m, p, yielding) {
+            match find::quick(m, p, if yielding { Asked::Yielding } else { Asked::Parking }) {
                 Some(next) => {
                     let here = if find::is_bound_elsewhere(next, m) { None } else { spawn::embody(m, next) };
                     if let Some(next) = here {

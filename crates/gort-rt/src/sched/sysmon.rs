@@ -39,6 +39,8 @@ const SHORTEST: u64 = 20_000;
 const LONGEST: u64 = 10_000_000;
 /// The longest pause while some Ps run and some are idle: waiting work should reach an idle processor soon.
 const LONGEST_WITH_IDLE: u64 = 1_000_000;
+/// At how many looks in a row goroutines must wait on a P before an idle P is woken for them.
+const LOOKS_IN_VAIN: u32 = 4;
 /// Looks without an event before the pause grows.
 const PATIENCE: u32 = 50;
 /// How long nobody must have looked for events before sysmon does, in nanoseconds.
@@ -232,7 +234,9 @@ pub(crate) fn look(s: &'static Sched, now: u64) -> bool {
     let next_timer = time::next_of_all();
     let overdue = next_timer.saturating_add(SYSCALL) < now;
     let waiting = s.has_global() || overdue;
+    let mut left = false;
     for p in s.ps.iter() {
+        left |= is_left_waiting(p);
         // Acquire: the M's fields as they were when it took the P.
         // SAFETY: Ms are never freed.
         let Some(m) = (unsafe { p.m.load(Ordering::Acquire).as_ref() }) else {
@@ -252,13 +256,13 @@ pub(crate) fn look(s: &'static Sched, now: u64) -> bool {
     }
     if s.npidle.load(Ordering::SeqCst) != 0 {
         let poked = s.poke.swap(false, Ordering::SeqCst);
-        let wanted = poked || waiting || s.ps.iter().any(P::has_work);
-        if wanted && s.nmspinning.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+        if (poked || waiting || left) && s.nmspinning.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        {
             let p = s.idle.lock().take_p();
             match p {
                 Some(p) => {
                     if wake::start_m(p, true) {
-                        events = true;
+                        events |= poked || waiting;
                     } else if all_idle_but_for_want_of_threads(s) && !chaos::on() {
                         // With chaos it was not the system that refused one, perhaps.
                         deadlock::report_no_thread(s);
@@ -273,6 +277,19 @@ pub(crate) fn look(s: &'static Sched, now: u64) -> bool {
         s.poke.store(false, Ordering::SeqCst);
     }
     events
+}
+
+/// Whether what waits on `p` should go to an idle P. Lazy wakers leave one or two goroutines to the P that has made them ready,
+/// which gets to them at its next switch: so they are left waiting if it does not switch, or if some wait at each of a few looks.
+fn is_left_waiting(p: &P) -> bool {
+    let held = !p.m.load(Ordering::Relaxed).is_null();
+    let switches = held && p.seen.switches.load(Ordering::Relaxed) != p.switches.load(Ordering::Relaxed);
+    if !switches {
+        return p.has_work();
+    }
+    let looks = if p.has_work_behind() { p.seen.waiting.load(Ordering::Relaxed) + 1 } else { 0 };
+    p.seen.waiting.store(looks % LOOKS_IN_VAIN, Ordering::Relaxed);
+    looks == LOOKS_IN_VAIN
 }
 
 /// Looks at one held P.
