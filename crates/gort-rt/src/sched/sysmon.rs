@@ -40,7 +40,7 @@ const LONGEST: u64 = 10_000_000;
 /// The longest pause while some Ps run and some are idle: waiting work should reach an idle processor soon.
 const LONGEST_WITH_IDLE: u64 = 1_000_000;
 /// At how many looks in a row goroutines must wait on a P before an idle P is woken for them.
-const LOOKS_IN_VAIN: u32 = 4;
+const LOOKS_IN_VAIN: u32 = 2;
 /// Looks without an event before the pause grows.
 const PATIENCE: u32 = 50;
 /// How long nobody must have looked for events before sysmon does, in nanoseconds.
