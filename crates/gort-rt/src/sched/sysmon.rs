@@ -8,8 +8,8 @@
 //!   5 ms more: it spins or sits in a blocking call that nobody declared: take the P.
 //! * Switches, but all within one slice of 10 ms: a pair that hands over by runnext: end the slice.
 //!
-//! It looks for events of descriptors where nobody else does. Then it wakes an idle P for work that the lazy wakers left waiting, or for timers that are overdue, and about once a
-//! second gives memory of surplus dead goroutines back.
+//! It looks for events of descriptors where nobody else does. Then it wakes an idle P for work that the lazy wakers left
+//! waiting, or for timers that are overdue, and about once a second gives memory of surplus dead goroutines back.
 
 use crate::atomic::{AtomicU32, Ordering};
 use crate::chaos::{self, late, Whim};

@@ -4,7 +4,8 @@
 //! them, `mprotect` takes the pages' rights away, which cuts the mapping: each guard costs two mappings, and a process
 //! may have 65,530 by default (`vm.max_map_count`), shared with everything else in it. When those run out, `mmap` fails
 //! in malloc, in the loader, anywhere. So guards by `mprotect` stop well before that, with an error that names the
-//! setting; where others use mappings too, `reserve` sees to it that some are left. The setting is read again at that moment, so raising it helps a running process.
+//! setting; where others use mappings too, `reserve` sees to it that some are left. The setting is read again at that
+//! moment, so raising it helps a running process.
 //!
 //! A guard is installed once per slot and stays. Which kind is decided at the start by trying one out, unless the user
 //! forces a kind. If the kernel refuses a marker later (memory locked by `mlockall`, before Linux 6.15) `mprotect` takes
