@@ -90,7 +90,13 @@ fn an_overflow_where_the_goroutine_ends_is_reported() {
             struct Deep(#[allow(dead_code)] AtEnd);
             // SAFETY: what it runs captures nothing.
             unsafe impl Send for Deep {}
-            drop(builder.spawn(move || Deep(deep())).unwrap());
+            let (dropped, is_dropped) = mpsc::channel();
+            let handle = builder.spawn(move || {
+                is_dropped.recv().unwrap(); // else who drops the handle would drop the result
+                Deep(deep())
+            });
+            drop(handle.unwrap());
+            dropped.send(()).unwrap();
             loop {
                 thread::park();
             }
