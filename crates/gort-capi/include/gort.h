@@ -341,6 +341,17 @@ int gort_spawn(gort_thread_t *thread, gort_function_t function, void *argument, 
 int gort_join(gort_thread_t thread, void **result);
 
 /**
+ * As gort_join(), waiting for at most so many nanoseconds. If the time is over first nothing has changed: the handle is as good as
+ * before, for another gort_timed_join(), gort_join() or gort_detach().
+ *
+ * @param thread  of gort_spawn().
+ * @param result  where what the function has returned goes, untouched if the time is over; or NULL.
+ * @param timeout  nanoseconds to wait at most; 0: only look; or GORT_FOREVER.
+ * @return as gort_join(); GORT_ETIMEDOUT: it had not ended in time.
+ */
+int gort_timed_join(gort_thread_t thread, void **result, uint64_t timeout);
+
+/**
  * Lets a goroutine go on without anybody who waits for it. Its handle is good until it ends.
  *
  * @param thread  of gort_spawn().

@@ -6,23 +6,25 @@
 //! ```text
 //!   ENDED      the goroutine: its function has returned
 //!   DETACHED   gort_detach: nobody will ask for the result
-//!   JOINING    gort_join: somebody waits, and removes the entry when it has the result
+//!   JOINING    gort_join: somebody waits, and removes the entry when it has the result; or gives up and takes the bit away
 //! ```
-//! DETACHED and JOINING exclude each other, by compare-and-swap. So of two that join one waits, and the other gets a code.
+//! DETACHED and JOINING exclude each other, by compare-and-swap. So of two that join one waits, and the other gets a code. Who
+//! gives up puts back what is needed to join before the bit goes, so that it is there for whoever claims the entry next.
 //!
 //! The entry is there before the goroutine, which may be quick, and its handle may go from hand to hand before `gort_spawn` has
 //! returned: the spawner holds the entry's lock until what is needed to join is in it.
 
 use crate::code::{
     failure, run, Failure, GORT_EBUSY, GORT_EDEADLOCK, GORT_EINVAL, GORT_ENOHANDLE, GORT_ENOMEM, GORT_ENOTJOINABLE,
-    GORT_EPANIC,
+    GORT_EPANIC, GORT_ETIMEDOUT,
 };
 use crate::current;
 use crate::fork::{self, Process};
-use crate::start;
+use crate::start::{self, duration};
 use crate::table::{Ref, Table};
 use core::ffi::{c_char, c_int, c_void, CStr};
 use core::sync::atomic::{AtomicU8, Ordering};
+use core::time::Duration;
 use gort_rt::embed;
 use gort_rt::thread::{self, Builder, JoinHandle};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -82,6 +84,13 @@ impl Entry {
         self.state
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, free)
             .map_err(|state| failure(if state & DETACHED != 0 { GORT_ENOTJOINABLE } else { GORT_EBUSY }))
+    }
+
+    /// Undoes a claim of JOINING.
+    fn give_up(&self, join: JoinHandle<Pointer>) {
+        *self.handle() = Some(join);
+        // Release: the line above.
+        self.state.fetch_and(!JOINING, Ordering::Release);
     }
 }
 
@@ -194,25 +203,52 @@ pub unsafe extern "C" fn gort_spawn(
 /// `result` is null or writable.
 #[no_mangle]
 pub unsafe extern "C" fn gort_join(thread: Thread, result: *mut *mut c_void) -> c_int {
-    run(|| {
-        let entry = entry(thread)?;
-        if current::spawned() == Some(thread) {
-            return Err(failure(GORT_EDEADLOCK));
-        }
-        entry.claim(JOINING)?;
-        let handle = entry.handle().take().expect("it is taken by whoever has claimed the entry");
-        let ended = handle.join();
-        THREADS.remove(thread);
-        let value = ended.map_err(|payload| {
-            embed::keep_panic(payload);
-            failure(GORT_EPANIC)
-        })?;
-        if !result.is_null() {
-            // SAFETY: the caller's promise.
-            unsafe { *result = value.0 };
-        }
-        Ok(())
-    })
+    // SAFETY: the caller's promise.
+    run(|| unsafe { join(thread, result, None) })
+}
+
+/// As gort_join(), waiting for at most so many nanoseconds. If the time is over first nothing has changed: the handle is as good as
+/// before, for another gort_timed_join(), gort_join() or gort_detach().
+///
+/// @param thread  of gort_spawn().
+/// @param result  where what the function has returned goes, untouched if the time is over; or NULL.
+/// @param timeout  nanoseconds to wait at most; 0: only look; or GORT_FOREVER.
+/// @return as gort_join(); GORT_ETIMEDOUT: it had not ended in time.
+///
+/// # Safety
+/// As for gort_join().
+#[no_mangle]
+pub unsafe extern "C" fn gort_timed_join(thread: Thread, result: *mut *mut c_void, timeout: u64) -> c_int {
+    // SAFETY: the caller's promise.
+    run(|| unsafe { join(thread, result, duration(timeout)) })
+}
+
+/// Joins; with `patience` for at most that long.
+///
+/// # Safety
+/// `result` is null or writable.
+unsafe fn join(thread: Thread, result: *mut *mut c_void, patience: Option<Duration>) -> Result<(), Failure> {
+    let entry = entry(thread)?;
+    if current::spawned() == Some(thread) {
+        return Err(failure(GORT_EDEADLOCK));
+    }
+    entry.claim(JOINING)?;
+    let mut handle = entry.handle().take().expect("it is taken by whoever has claimed the entry");
+    if patience.is_some_and(|patience| !embed::wait_for_end(&mut handle, patience)) {
+        entry.give_up(handle);
+        return Err(failure(GORT_ETIMEDOUT));
+    }
+    let ended = handle.join();
+    THREADS.remove(thread);
+    let value = ended.map_err(|payload| {
+        embed::keep_panic(payload);
+        failure(GORT_EPANIC)
+    })?;
+    if !result.is_null() {
+        // SAFETY: the caller's promise.
+        unsafe { *result = value.0 };
+    }
+    Ok(())
 }
 
 /// Lets a goroutine go on without anybody who waits for it. Its handle is good until it ends.

@@ -115,6 +115,11 @@ fn misuse_is_a_code() {
 }
 
 #[test]
+fn joins_have_deadlines() {
+    check("joins.c");
+}
+
+#[test]
 fn signal_handlers_unpark() {
     check("signals.c");
 }

@@ -8,8 +8,9 @@ use crate::ffi::{blocking, callback, guard};
 use crate::fork;
 use crate::gate;
 use crate::start;
-use crate::thread::Thread;
+use crate::thread::{self, JoinHandle, Thread};
 use core::any::Any;
+use std::time::Duration;
 
 pub use crate::ffi::callback::Refused;
 
@@ -41,6 +42,11 @@ pub fn errno(error: &Error) -> Option<i32> {
 /// The number of a handle, as reports show it.
 pub fn id(thread: &Thread) -> u64 {
     thread.number()
+}
+
+/// Waits until the goroutine has ended, thread-local destructors included, for `patience` at most. Whether it has.
+pub fn wait_for_end<T>(goroutine: &mut JoinHandle<T>, patience: Duration) -> bool {
+    goroutine.wait_until(thread::deadline(patience))
 }
 
 /// Enters as a callback does, until [`leave`] on the same thread or goroutine.

@@ -58,6 +58,7 @@ models! {
     "park-thread": 3, C11, park::plain_thread;
     "event": 3, C11, event::goroutine;
     "event-thread": 3, C11, event::plain_thread;
+    "event-deadline": 3, C11, event::deadline;
     "ring": 3, C11, ring::owner_and_thief;
     "ring-thieves": 3, C11, ring::two_thieves;
     "runnext": 3, C11, runnext::thief_pays;

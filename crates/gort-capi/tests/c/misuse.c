@@ -16,6 +16,7 @@ static void no_handle(gort_thread_t thread, gort_channel_t channel, int code) {
     void *value = &value;
     uint64_t id;
     RETURNS(code, gort_join(thread, &value));
+    RETURNS(code, gort_timed_join(thread, &value, GORT_FOREVER));
     RETURNS(code, gort_detach(thread));
     RETURNS(code, gort_unpark(thread));
     RETURNS(code, gort_id(thread, &id));
@@ -162,6 +163,7 @@ static void *joins_itself(void *out) {
     gort_thread_t me;
     OK(gort_current(&me));
     RETURNS(GORT_EDEADLOCK, gort_join(me, NULL));
+    RETURNS(GORT_EDEADLOCK, gort_timed_join(me, NULL, 0));
     RETURNS(GORT_EDEADLOCK, gort_shutdown(0));
     *(gort_thread_t *)out = me;
     return out;
@@ -199,6 +201,7 @@ static void handles(void) {
     OK(gort_detach(thread));
     RETURNS(GORT_ENOTJOINABLE, gort_detach(thread));
     RETURNS(GORT_ENOTJOINABLE, gort_join(thread, NULL));
+    RETURNS(GORT_ENOTJOINABLE, gort_timed_join(thread, NULL, 0));
     /* Detached, when it has ended: nothing is left of it. */
     gort_stats_t stats = {0};
     stats.size = sizeof stats;
@@ -221,6 +224,7 @@ static void handles(void) {
     /* A thread is not joined by its handle. */
     OK(gort_current(&me));
     RETURNS(GORT_ENOTJOINABLE, gort_join(me, NULL));
+    RETURNS(GORT_ENOTJOINABLE, gort_timed_join(me, NULL, GORT_FOREVER));
     RETURNS(GORT_ENOTJOINABLE, gort_detach(me));
     /* Itself. */
     OK(gort_spawn(&thread, joins_itself, &said, NULL, 0));

@@ -55,6 +55,16 @@ static void receive(struct wait *w) {
 }
 static void send_null(struct wait *w) { OK(gort_channel_send(w->channel, NULL)); }
 
+static void *receives(void *w) {
+    receive(w);
+    return NULL;
+}
+static void timed_join(struct wait *w) {
+    gort_thread_t thread;
+    OK(gort_spawn(&thread, receives, w, NULL, 0));
+    OK(gort_timed_join(thread, NULL, SECONDS(3600)));
+}
+
 static void park(struct wait *w) {
     while (!__atomic_load_n(&w->set, __ATOMIC_ACQUIRE))
         OK(gort_park(GORT_FOREVER));
@@ -117,6 +127,7 @@ int main(void) {
         {.name = "pthread_cond_wait", .wait = wait_condition, .wake = signal_condition},
         {.name = "sem_wait", .wait = wait_semaphore, .wake = post},
         {.name = "gort_channel_recv", .wait = receive, .wake = send_null},
+        {.name = "gort_timed_join", .wait = timed_join, .wake = send_null},
         {.name = "gort_park", .wait = park, .wake = unpark},
     };
     start();

@@ -79,6 +79,13 @@ impl<T> JoinHandle<T> {
     pub fn is_finished(&self) -> bool {
         self.packet.ended.is_set()
     }
+
+    /// Waits as [`JoinHandle::join`] does, until `deadline` at most, in nanoseconds of [`crate::os::now`]. Whether the goroutine has
+    /// ended.
+    pub(crate) fn wait_until(&mut self, deadline: u64) -> bool {
+        // The one waiter: `self` is borrowed for that long. The goroutine has a reference of its own while it sets the event.
+        self.packet.ended.wait_until(Why::join(self.thread().inner.id()), Some(deadline))
+    }
 }
 
 impl<T> fmt::Debug for JoinHandle<T> {

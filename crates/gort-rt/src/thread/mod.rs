@@ -21,6 +21,7 @@ mod sleep;
 pub use builder::{spawn, Builder};
 pub use current::{current, Thread, ThreadId};
 pub use join::JoinHandle;
+pub(crate) use park::deadline;
 pub use park::{park, park_timeout};
 pub use scope::{scope, Scope, ScopedJoinHandle};
 pub use sleep::{sleep, sleep_until};

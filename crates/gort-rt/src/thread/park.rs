@@ -40,7 +40,7 @@ pub fn park_timeout(timeout: Duration) {
 }
 
 /// The moment `timeout` from now, in nanoseconds; the end of time if that is further away.
-pub(super) fn deadline(timeout: Duration) -> u64 {
+pub(crate) fn deadline(timeout: Duration) -> u64 {
     os::now().saturating_add(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX))
 }
 
