@@ -35,6 +35,7 @@ mod thread;
 mod time;
 #[path = "../../crates/gort-rt/src/tls.rs"]
 mod tls;
+mod unload;
 
 use std::io::Write;
 use std::process::ExitCode;

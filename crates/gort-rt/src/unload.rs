@@ -24,10 +24,15 @@
 //! be it in the destructors at its end. A thread that has called in either lives on, or has been joined.
 //!
 //! **An exit of the process is no unloading**, though the loader calls the same functions for both: other threads go on meanwhile.
-//! At an exit functions registered by `__cxa_atexit` run first, then the `.fini_array` of each library. At an
-//! unloading they run as the last part of the library's `.fini_array`. So `leave`, which is in the array, knows an exit by
-//! [`exits`] having run, and then does nothing. If a linker has put the array into another order, `leave` does nothing either,
-//! and what it would have given back is lost.
+//! At an exit functions registered by `__cxa_atexit` run first, those that were registered last before others, and one of them
+//! runs the `.fini_array` of each library. At an unloading the library's own run as the last part of its `.fini_array`. So `leave`,
+//! which is in the array, knows an exit by [`exits`] having run, and then does nothing. If a linker has put the array into
+//! another order, `leave` does nothing either, and what it would have given back is lost.
+//!
+//! The one that runs the arrays is registered when the program begins, after the constructors of the libraries that it is linked
+//! with. What such a library's constructor registers comes too late, hence [`watch`]: `exits` is registered again when there
+//! begins to be something to give back, which is in `main` or later; or else in a constructor, and then the runtime runs, as a
+//! rule. While it does the library is pinned, so that `leave` can only be about an exit.
 
 use crate::debug::room;
 use crate::gate;
@@ -41,10 +46,12 @@ use crate::tls;
 use core::ffi::{c_char, c_int, c_void, CStr};
 use core::mem::{self, MaybeUninit};
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Whether [`exits`] is known to libc and has not run.
 static WATCHING: AtomicBool = AtomicBool::new(false);
+/// The [`Pin`]s that hold the library. More than one while threads compete for a start.
+static PINS: AtomicUsize = AtomicUsize::new(0);
 
 extern "C" {
     /// The number of this library, or program, for `__cxa_atexit`.
@@ -68,9 +75,32 @@ extern "C" fn enter() {
     // Before glibc 2.34 the first use of a library's thread-local variables takes the loader's lock. It is held now, by us; other
     // threads would wait for the end of a constructor that waits for them.
     tls::getg();
-    // SAFETY: `exits` is a plain function of the library that the handle is of.
-    let result = unsafe { __cxa_atexit(exits, ptr::null_mut(), &raw const __dso_handle) };
-    WATCHING.store(result == 0, Ordering::SeqCst);
+    WATCHING.store(register(), Ordering::SeqCst);
+}
+
+/// Has libc call [`exits`].
+fn register() -> bool {
+    // SAFETY: it is a plain function of the library that the handle is of.
+    unsafe { __cxa_atexit(exits, ptr::null_mut(), &raw const __dso_handle) == 0 }
+}
+
+/// From when on there may be something to give back.
+#[derive(Clone, Copy)]
+pub(crate) enum Since {
+    /// A first callback, or a start.
+    Used,
+    /// A shutdown: the library is not pinned any more.
+    Ended,
+}
+
+/// An exit of the process from now on is known as one, wherever the library comes from. Does something at the first call for each
+/// moment only; may allocate then.
+pub(crate) fn watch(since: Since) {
+    static WATCHED: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
+    let watched = &WATCHED[since as usize];
+    if !watched.load(Ordering::Relaxed) && !watched.swap(true, Ordering::Relaxed) {
+        register(); // without memory it is as if the program had begun with it
+    }
 }
 
 /// The process ends; or the library goes, and [`leave`] has been called.
@@ -80,7 +110,7 @@ unsafe extern "C" fn exits(_: *mut c_void) {
 
 /// The library goes, or the process has ended but for this.
 extern "C" fn leave() {
-    if !WATCHING.load(Ordering::SeqCst) {
+    if !WATCHING.load(Ordering::SeqCst) || PINS.load(Ordering::SeqCst) != 0 {
         return;
     }
     if !phase::is_off() || gate::callbacks() != 0 {
@@ -128,15 +158,19 @@ unsafe impl Send for Pin {}
 impl Pin {
     /// From now on. Takes the loader's lock.
     pub(crate) fn new() -> Pin {
+        watch(Since::Used);
         let handle = name().map_or(ptr::null_mut(), |name| {
             // SAFETY: the name is the loader's own. No constructor runs, since the library is there.
             unsafe { libc::dlopen(name, libc::RTLD_LAZY | libc::RTLD_NOLOAD) }
         });
-        Pin(NonNull::new(handle))
+        let pin = Pin(NonNull::new(handle));
+        PINS.fetch_add(pin.0.is_some().into(), Ordering::SeqCst);
+        pin
     }
 
     /// Lets the library go; unless something of it is left that may be called, `clean` says: then it stays for ever.
     pub(crate) fn release(self, clean: bool) {
+        watch(Since::Ended);
         if !clean {
             mem::forget(self);
         }
@@ -146,6 +180,7 @@ impl Pin {
 impl Drop for Pin {
     fn drop(&mut self) {
         if let Some(handle) = self.0 {
+            PINS.fetch_sub(1, Ordering::SeqCst);
             // SAFETY: `new` took the reference.
             unsafe { libc::dlclose(handle.as_ptr()) };
         }

@@ -25,6 +25,7 @@ use crate::sched::m::M;
 use crate::sched::revoke;
 use crate::sync::rawmutex::RawMutex;
 use crate::tls;
+use crate::unload::{self, Since};
 use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr;
@@ -86,6 +87,7 @@ pub(crate) fn needm() -> (&'static M, Bound) {
     }
     revoke::init(); // for the gate; the runtime need not have started
     fork::init();
+    unload::watch(Since::Used);
     let m = pop().unwrap_or_else(|| M::leak(MADE.fetch_add(1, Ordering::Relaxed), true));
     IN_USE.fetch_add(1, Ordering::Relaxed);
     // SAFETY: m.tls lives for ever.
