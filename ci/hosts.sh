@@ -4,7 +4,7 @@
 # Builds the hosts of examples/hosts, programs in C, C++ and Python around one library of goroutines, and runs them: on goroutines
 # and on kernel threads, with one P and with two, and with chaos. Each verifies all that it does. Then under memcheck and under
 # AddressSanitizer, as far as these can follow. Before that, formatting and clippy of the library. Installs what is missing
-# with apt-get. NAME: web, callbacks, cxx, glib, python, static, memcheck, asan; all, if there is none.
+# with apt-get. NAME: web, callbacks, cxx, glib, fibers, python, static, memcheck, asan; all, if there is none.
 set -euo pipefail
 cd "$(dirname "$0")/../examples/hosts"
 export RUST_BACKTRACE=0
@@ -22,6 +22,7 @@ command -v valgrind >/dev/null || missing+=(valgrind)
 pkg-config --exists sqlite3 2>/dev/null || missing+=(libsqlite3-dev)
 pkg-config --exists libmicrohttpd 2>/dev/null || missing+=(libmicrohttpd-dev)
 pkg-config --exists gio-2.0 2>/dev/null || missing+=(libglib2.0-dev)
+[ -e /usr/include/boost/context/fiber.hpp ] || missing+=(libboost-context-dev)
 if ((${#missing[@]})); then
     echo "--> installing ${missing[*]}"
     as_root apt-get update -q
@@ -32,7 +33,7 @@ if [ $# = 0 ]; then
     cargo fmt --check
     cargo clippy --locked --all-targets -- -D warnings
     cargo clippy --locked --all-targets --no-default-features -- -D warnings
-    set -- static callbacks cxx glib web python memcheck asan
+    set -- static callbacks cxx glib fibers web python memcheck asan
 fi
 
 # Not optimised: the library is small, and its assertions and overflow checks are on.
@@ -70,15 +71,15 @@ host() {
     esac
 }
 
-# The hosts under memcheck, which knows of the runtime's stacks. Not Python, which has its own way with memory.
+# The hosts under memcheck, which knows of the runtime's stacks, and is told of Boost's. Not Python, which has its own way with memory.
 memcheck() {
     local small=$programs/small backend name
     local memcheck=(valgrind --quiet --error-exitcode=9 --fair-sched=yes --leak-check=full
         --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect)
-    mk BUILD="$small" CFLAGS="-O1 -g -DSMALL=1" static callbacks cxx glib web
+    mk BUILD="$small" CFLAGS="-O1 -g -DSMALL=1 -DBOOST_USE_VALGRIND" static callbacks cxx glib fibers web
     for backend in goroutines threads; do
         export GORT_BACKEND=$backend GORT_PROCS=2
-        for name in static callbacks cxx glib; do
+        for name in static callbacks cxx glib fibers; do
             echo "--> memcheck $name GORT_BACKEND=$backend"
             run "${memcheck[@]}" "$small/$name"
         done
@@ -91,7 +92,7 @@ memcheck() {
 # The hosts, C and C++ of which are compiled for AddressSanitizer. It finds a mistake on a goroutine that has parked meanwhile.
 asan() {
     local asan=$programs/asan backend name
-    mk BUILD="$asan" CFLAGS="-O1 -g -DSMALL=1 -fno-omit-frame-pointer -fsanitize=address" static callbacks cxx glib web mistake
+    mk BUILD="$asan" CFLAGS="-O1 -g -DSMALL=1 -fno-omit-frame-pointer -fsanitize=address" static callbacks cxx glib fibers web mistake
     for backend in goroutines threads; do
         export GORT_BACKEND=$backend GORT_PROCS=2
         echo "--> AddressSanitizer GORT_BACKEND=$backend: a mistake on purpose"
@@ -100,7 +101,7 @@ asan() {
             echo "ci/hosts.sh: AddressSanitizer did not see a mistake on purpose" >&2
             exit 1
         fi
-        for name in static static-beside callbacks cxx glib; do
+        for name in static static-beside callbacks cxx glib fibers; do
             echo "--> AddressSanitizer $name GORT_BACKEND=$backend"
             run "$asan/$name"
         done

@@ -64,6 +64,10 @@ int64_t hosts_each(hosts_function function, void *context, int64_t count, int64_
 /* Calls function(context, index) on a goroutine, and does not wait. */
 int hosts_later(hosts_function function, void *context, int64_t index);
 
+/* Calls function(context, index) where the caller is, and returns its result. It may go on with another stack of the same thread, as
+ * fibers do, and come back; calls that are under way on several stacks may return in any order. */
+int64_t hosts_here(hosts_function function, void *context, int64_t index);
+
 /* The same, on the stack and the thread-local storage of the kernel thread below the goroutine: for functions that need a deep
  * stack (2 MiB). Whatever waits there blocks the kernel thread. */
 int64_t hosts_on_system_stack(hosts_function function, void *context, int64_t index);

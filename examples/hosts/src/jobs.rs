@@ -50,6 +50,14 @@ pub extern "C" fn hosts_later(function: Function, context: *mut c_void, index: i
     OK
 }
 
+/// Calls the function here.
+#[callback(on_panic = i64::from(FAILED))]
+#[no_mangle]
+pub extern "C" fn hosts_here(function: Function, context: *mut c_void, index: i64) -> i64 {
+    let Some(host) = Host::new(function, context) else { return INVALID.into() };
+    host.call(index)
+}
+
 /// Calls the function on the kernel thread's own stack.
 #[callback(on_panic = i64::from(FAILED))]
 #[no_mangle]
