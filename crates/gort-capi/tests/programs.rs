@@ -149,16 +149,25 @@ fn the_static_library_can_be_part_of_a_shared_one() {
     run(&build(&source("opened.c"), Linked::Statically), &[library.to_str().expect("text")]);
 }
 
+/// The guide's programs in C: the smallest, which is one in C++ too, and a larger one.
 #[test]
-fn the_guides_program_works() {
+fn the_guides_programs_work() {
     let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/c.md");
     let text = fs::read_to_string(guide).expect("the guide is there");
-    let program = text.split("```c\n").nth(1).and_then(|rest| rest.split("```").next()).expect("it shows a program");
-    let path = prefix().join("guide.c");
-    fs::write(&path, program).expect("a file");
-    for linked in [Linked::Dynamically, Linked::Statically] {
-        let said = Rerun::with(Command::new(build(&path, linked))).run();
-        said.success();
-        assert_eq!(said.stdout, "12 lines, 290 bytes\n");
+    let programs: Vec<&str> = text.split("```c\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(programs.len(), 2);
+    let sources = [
+        ("smallest.c", programs[0], "a goroutine greets C\n"),
+        ("smallest.cpp", programs[0], "a goroutine greets C\n"),
+        ("larger.c", programs[1], "12 lines, 290 bytes\n"),
+    ];
+    for (name, program, says) in sources {
+        let path = prefix().join(name);
+        fs::write(&path, program).expect("a file");
+        for linked in [Linked::Dynamically, Linked::Statically] {
+            let said = Rerun::with(Command::new(build(&path, linked))).run();
+            said.success();
+            assert_eq!((&*said.stdout, &*said.stderr), (says, ""), "{name}, {linked:?}");
+        }
     }
 }
