@@ -28,6 +28,7 @@ struct plugin {
     int (*shutdown)(unsigned);
     long (*work)(long);
     long (*plain_work)(long);
+    int (*await)(int);
     long (*callback)(long);
     long (*on_goroutine)(function, void *);
     int (*hold)(function, void *);
@@ -74,6 +75,7 @@ static struct plugin load(const char *path)
     p.shutdown = symbol(p.handle, "plugin_shutdown");
     p.work = symbol(p.handle, "plugin_work");
     p.plain_work = symbol(p.handle, "plugin_plain_work");
+    p.await = symbol(p.handle, "plugin_await");
     p.callback = symbol(p.handle, "plugin_callback");
     p.on_goroutine = symbol(p.handle, "plugin_on_goroutine");
     p.hold = symbol(p.handle, "plugin_hold");

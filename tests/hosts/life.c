@@ -2,6 +2,9 @@
 
 #include "host.h"
 #include <dirent.h>
+#include <limits.h>
+#include <malloc.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 static int entries(const char *path)
@@ -56,6 +59,52 @@ static void keys(char **paths)
     }
     pthread_key_t key;
     CHECK(pthread_key_create(&key, NULL) == 0, "no key is left");
+}
+
+enum { APART = 512, HIGHEST = 4096 };
+static int readable, highest;
+
+/* On a thread that ends: while a thread lives that has started another one, libc keeps the library for what std keeps for it. */
+static void *awaits(void *plugin)
+{
+    struct plugin *p = plugin;
+    for (int number = APART - 1; number < highest; number += APART) {
+        CHECK(dup2(readable, number) == number, "no descriptor %d", number);
+        CHECK(p->await(number) == 0, "no wait for descriptor %d", number);
+        CHECK(close(number) == 0, "not closed");
+    }
+    return NULL;
+}
+
+/* What the runtime knows of descriptors, whose numbers are so far apart that it is much, goes with the library. */
+static void descriptors(char **paths)
+{
+    enum { ROUNDS = 60, SOME = 10 };
+    long most_at_first = 0, least_at_last = LONG_MAX;
+    int before = entries("/proc/self/fd") + 2;
+    struct rlimit limit;
+    int ends[2];
+    /* One heap for all threads, so that what the process holds depends on little but the library. */
+    CHECK(mallopt(M_ARENA_MAX, 1) == 1, "no mallopt");
+    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0, "no limit");
+    limit.rlim_cur = limit.rlim_max < HIGHEST ? limit.rlim_max : HIGHEST;
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0, "no descriptors");
+    CHECK(pipe(ends) == 0 && write(ends[1], "x", 1) == 1, "no pipe");
+    readable = ends[0];
+    highest = (int)limit.rlim_cur;
+    for (int round = 0; round < ROUNDS; round++) {
+        struct plugin p = load(paths[0]);
+        end(begin(awaits, &p));
+        unload(&p);
+        struct holdings now = holdings();
+        CHECK(now.descriptors == before, "%d descriptors in round %d", now.descriptors, round);
+        if (round < SOME && now.kilobytes > most_at_first)
+            most_at_first = now.kilobytes;
+        if (round >= ROUNDS - SOME && now.kilobytes < least_at_last)
+            least_at_last = now.kilobytes;
+    }
+    /* libc keeps some stacks of threads, now more, now fewer. 40 rounds' records would be 20 MiB. */
+    CHECK(least_at_last <= most_at_first + 8 * 1024, "%ld KiB, then %ld", most_at_first, least_at_last);
 }
 
 static void *stays(void *plugin)
@@ -223,8 +272,8 @@ static void exits_shut_down(char **paths)
 int main(int argc, char **argv)
 {
     static const struct scenario scenarios[] = {
-        {"rounds", rounds}, {"keys", keys}, {"survivors", survivors}, {"resident", resident}, {"again", again},
-        {"first", first}, {"exits_running", exits_running}, {"exits_shut_down", exits_shut_down},
+        {"rounds", rounds}, {"keys", keys}, {"descriptors", descriptors}, {"survivors", survivors}, {"resident", resident},
+        {"again", again}, {"first", first}, {"exits_running", exits_running}, {"exits_shut_down", exits_shut_down},
     };
     return run(scenarios, sizeof scenarios / sizeof *scenarios, argc, argv);
 }

@@ -49,6 +49,11 @@ fn eleven_hundred_lives_leave_no_pthread_key() {
 }
 
 #[test]
+fn what_is_known_of_descriptors_goes_with_the_library() {
+    run("life.c", "descriptors", EACH);
+}
+
+#[test]
 fn threads_that_have_called_in_outlive_the_library() {
     run("life.c", "survivors", EACH);
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::ffi::{c_int, c_long, c_uint, c_void};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
@@ -53,6 +54,16 @@ fn sum(n: c_long, one: impl Fn(c_long) -> c_long + Send + Copy + 'static) -> c_l
         let spawned: Result<Vec<_>, _> = (0..n).map(|i| gort::thread::Builder::new().spawn(move || one(i))).collect();
         spawned.map_or(-1, |all| all.into_iter().map(|one| one.join().unwrap_or(-1)).sum())
     };
+    gort::ffi::callback_or(work, || -1)
+}
+
+/// Waits on a goroutine until the descriptor can be read. 0, or -1.
+#[no_mangle]
+pub extern "C" fn plugin_await(descriptor: c_int) -> c_int {
+    // SAFETY: the host keeps it open meanwhile.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    let wait = move || gort::io::wait_readable(descriptor, None).map_or(-1, |_| 0);
+    let work = || gort::thread::Builder::new().spawn(wait).map_or(-1, |one| one.join().unwrap_or(-1));
     gort::ffi::callback_or(work, || -1)
 }
 
