@@ -64,21 +64,47 @@ static long exits(void *unused)
     exit(0);
 }
 
+static void *only_calls_for_ever(void *unused)
+{
+    (void)unused;
+    for (;;) {
+        plugin_callback(1);
+        atomic_fetch_add(&called, 1);
+    }
+    return NULL;
+}
+
 static int is(const char *scenario, const char *name)
 {
     return scenario != NULL && strcmp(scenario, name) == 0;
 }
 
-/* Before main, and before the loader has said that it wants to be called at the end. */
-__attribute__((constructor)) static void before_main(void)
+static int started_before;
+
+/* Called by the plug-in's constructor, which is before the loader has said that it wants to be called at the end. */
+static void before_main(int (*start)(void), long (*work)(long), long (*callback)(long))
 {
-    if (is(getenv("GORT_TEST_LINKED"), "constructor"))
-        CHECK(plugin_start() == 0 && plugin_work(5) == 10);
+    started_before = start() == 0 && work(5) == 10 && callback(7) == 7;
+}
+
+/* Begins anew, with the address of that function where the plug-in's constructor looks for it. The program's addresses are always
+ * the same: it is linked so. */
+static void with_constructor(char **argv)
+{
+    char address[30];
+    if (getenv("GORT_TEST_CONSTRUCTOR") == NULL) {
+        sprintf(address, "%lu", (unsigned long)before_main);
+        CHECK(setenv("GORT_TEST_CONSTRUCTOR", address, 1) == 0);
+        execv("/proc/self/exe", argv);
+    }
+    CHECK(started_before);
 }
 
 int main(int argc, char **argv)
 {
     const char *scenario = argc > 1 ? argv[1] : NULL;
+    if (is(scenario, "constructor") || is(scenario, "constructor_shut_down"))
+        with_constructor(argv);
     puts("it ends");
     if (is(scenario, "running")) {
         CHECK(plugin_work(5) == 10);
@@ -98,6 +124,11 @@ int main(int argc, char **argv)
         CHECK(plugin_callback(7) == 7);
         CHECK(pthread_create(&thread, NULL, calls_once, NULL) == 0);
         CHECK(pthread_join(thread, NULL) == 0);
+    } else if (is(scenario, "callbacks_storm")) {
+        storm(only_calls_for_ever);
+    } else if (is(scenario, "constructor_shut_down")) {
+        CHECK(plugin_shutdown(30000) == 0);
+        storm(only_calls_for_ever);
     } else if (is(scenario, "again")) {
         for (int life = 0; life < 3; life++) {
             CHECK(plugin_start() == 0 && plugin_work(5) == 10);

@@ -98,6 +98,7 @@ fn who_is_ready_and_who_has_not_begun_is_shown() {
 }
 
 /// Row C-26.
+/// Row R-29.
 #[test]
 fn callbacks_are_shown_whether_the_runtime_runs_or_not() {
     alone("callbacks_are_shown_whether_the_runtime_runs_or_not", || {

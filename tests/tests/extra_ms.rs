@@ -4,8 +4,10 @@
 
 use gort::ffi;
 use gort_tests::cthreads::{through_c, CThread};
+use gort_tests::dumps::dumped;
 use gort_tests::measure::resident_kib;
 use gort_tests::subprocess::alone;
+use std::collections::HashSet;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{mpsc, Arc, Barrier};
@@ -32,23 +34,40 @@ fn the_next_thread_gets_the_same_m() {
 #[test]
 fn a_thread_keeps_its_m() {
     alone("a_thread_keeps_its_m", || {
+        /// The number of the one M that is in a callback.
+        fn own() -> String {
+            let dump = dumped();
+            let lines: Vec<_> = dump.lines().filter(|line| line.starts_with("extra M ")).collect();
+            assert_eq!(lines.len(), 1, "{dump}");
+            lines[0].split(':').next().unwrap().to_owned()
+        }
         let gate = Arc::new(Barrier::new(2));
-        let body = |gate: Arc<Barrier>| {
+        let body = |me: usize, gate: Arc<Barrier>| {
             move || {
                 ffi::callback(|| ());
+                let mut seen = HashSet::new();
+                for turn in 0..200 {
+                    gate.wait();
+                    assert_eq!(counts().1, 2, "in C, both stay bound");
+                    if turn % 2 == me {
+                        seen.insert(ffi::callback(own));
+                    }
+                }
                 gate.wait();
                 for _ in 0..100 {
-                    assert_eq!(counts().1, 2, "in C, both stay bound");
                     assert_eq!(ffi::callback(|| counts().1), 2, "no callback binds another");
                 }
                 gate.wait();
-                counts()
+                assert_eq!(counts().0, 2);
+                seen
             }
         };
-        let threads = [0, 1].map(|_| CThread::spawn(body(gate.clone())));
-        for made in threads.map(|thread| thread.join().0) {
-            assert_eq!(made, 2);
-        }
+        let threads = [0, 1].map(|me| CThread::spawn(body(me, gate.clone())));
+        let seen = threads.map(CThread::join);
+        assert!(
+            seen.iter().all(|seen| seen.len() == 1) && seen[0] != seen[1],
+            "each its own, always the same: {seen:?}"
+        );
         assert_eq!(counts(), (2, 0, 0));
     });
 }

@@ -8,7 +8,7 @@ use gort_tests::signals::{bit, block, blocked, blocked_by, count, handle, handle
 use gort_tests::subprocess::{alone, role, Rerun};
 use libc::{SIGBUS, SIGIO, SIGSEGV, SIGTERM, SIGUSR1, SIGUSR2};
 use std::collections::HashMap;
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::Mutex;
@@ -93,19 +93,35 @@ fn the_report_passes_faults_on_to_the_hosts_handler() {
         // SAFETY: may be called in a handler.
         unsafe { libc::_exit(40 + signal) };
     }
+    extern "C" fn told_where(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+        // SAFETY: the kernel's record, which a handler with SA_SIGINFO gets, and which must have come with the fault.
+        let right = unsafe { (*info).si_signo == signal && (*info).si_addr().is_null() };
+        // SAFETY: as above.
+        unsafe { libc::_exit(if right { 40 + signal } else { 1 }) };
+    }
     let Some(role) = role() else {
-        for role in ["goroutine", "thread", "callback"] {
+        for role in ["goroutine", "thread", "callback", "info"] {
             let outcome = Rerun::of(NAME, role).run();
             assert_eq!(outcome.status.code(), Some(40 + SIGSEGV), "{role}: {outcome:?}");
         }
         return;
     };
-    handle(SIGSEGV, libc::SA_ONSTACK, fault);
+    if role == "info" {
+        // SAFETY: zero is a valid action, and the handler is of the type that the flags say.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = told_where as *const () as usize;
+            action.sa_flags = libc::SA_ONSTACK | libc::SA_SIGINFO;
+            assert_eq!(libc::sigaction(SIGSEGV, &raw const action, std::ptr::null_mut()), 0);
+        }
+    } else {
+        handle(SIGSEGV, libc::SA_ONSTACK, fault);
+    }
     thread::spawn(|| ()).join().unwrap();
     // SAFETY: none; the handler ends the process.
     let write_null = || unsafe { std::hint::black_box(std::ptr::null_mut::<u8>()).write_volatile(1) };
     match role.as_str() {
-        "goroutine" => thread::spawn(write_null).join().unwrap(),
+        "goroutine" | "info" => thread::spawn(write_null).join().unwrap(),
         "thread" => std::thread::spawn(write_null).join().unwrap(),
         _ => CThread::spawn(move || ffi::callback(|| through_c(write_null))).join(),
     }
