@@ -19,6 +19,8 @@ pub mod library;
 pub mod locks;
 pub mod queues;
 pub mod rows;
+#[cfg(target_arch = "x86_64")]
+pub mod steps;
 pub mod storms;
 pub mod waiting;
 pub mod watch;

@@ -13,7 +13,7 @@ use core::ptr;
 
 /// A C thread's first callback, and its use of the M.
 fn call_in(ms: &[Tracked<u32>]) -> (&'static M, Bound) {
-    let (m, bound) = extra_m::needm();
+    let (m, bound) = extra_m::needm(1);
     assert!(ptr::eq(tls::getg(), &m.g0));
     m.depth.store(m.depth.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     assert_eq!(m.depth.load(Ordering::Relaxed), 1, "somebody else is inside");

@@ -97,10 +97,8 @@ pub(super) fn bind() -> Result<(&'static M, Bound), Refused> {
     if extra_m::is_changing() {
         return Err(Refused::Changing);
     }
-    let (m, bound) = needm();
     // SAFETY: no preconditions.
-    m.pthread.store(unsafe { libc::pthread_self() } as usize, Ordering::Relaxed);
-    Ok((m, bound))
+    Ok(needm(unsafe { libc::pthread_self() } as usize))
 }
 
 /// Counts a callback on a foreign thread, also when it ends by a panic. See `cancel` too.

@@ -13,6 +13,28 @@
 //! allocates, so it is for the host to know that malloc was not interrupted; and where it has interrupted just that, or
 //! the end, it is refused ([`is_changing`]).
 //!
+//! What a handler finds, at whatever instruction it has interrupted its thread, is decided by two words of the thread's:
+//!
+//! ```text
+//!   needm                                        dropm
+//!   CHANGING = true    refused from here on      CHANGING = true
+//!   ------------------------------------- (1)    ------------------------------------- (4)
+//!   no M yet?                                    word = ZERO_TLS    refused from here on
+//!   an M from the list, complete                 ------------------------------------- (5)
+//!   ------------------------------------- (2)    the M put back to how it was, and into the list
+//!   word = m.tls       served from here on       ------------------------------------- (6)
+//!   ------------------------------------- (3)    CHANGING = false   bound anew from here on
+//!   CHANGING = false
+//! ```
+//!
+//! A handler looks at the word first, and at `CHANGING` only if there is no M. Each line is a fence for the compiler, which is all
+//! that code on the same thread needs. Without 1 a handler might bind an M that is lost when the word is written over;
+//! without 2 find one that still has its former owner's state; without 3 find none, with nobody refusing it, and bind a second;
+//! without 4 be bound, and lose that; without 5 use an M that others may have, or that counts less callbacks than there are;
+//! without 6 wait for the list's lock, which its own thread holds.
+//!
+//! (The handler for faults is not concerned: see `stack::overflow`.)
+//!
 //! "Has an M" (the TLS word) and "is inside the runtime" (`m.depth`) are two facts: a bound thread has an M while it is
 //! in C.
 
@@ -73,12 +95,12 @@ pub(crate) fn is_changing() -> bool {
     CHANGING.get()
 }
 
-/// Gives the calling thread, which has none, an M. Not where [`is_changing`].
+/// Gives the calling thread, which has none and is `pthread` to C, an M. Not where [`is_changing`].
 #[cold]
-pub(crate) fn needm() -> (&'static M, Bound) {
+pub(crate) fn needm(pthread: usize) -> (&'static M, Bound) {
     CHANGING.set(true);
-    compiler_fence(Ordering::SeqCst);
-    // SAFETY: the G of a thread lives.
+    compiler_fence(Ordering::SeqCst); // 1
+                                      // SAFETY: the G of a thread lives.
     if let Some(g) = unsafe { tls::getg().as_ref() } {
         // A signal handler was first, just before this. What it was given for its own call it has given back.
         CHANGING.set(false);
@@ -90,9 +112,12 @@ pub(crate) fn needm() -> (&'static M, Bound) {
     unload::watch(Since::Used);
     let m = pop().unwrap_or_else(|| M::leak(MADE.fetch_add(1, Ordering::Relaxed), true));
     IN_USE.fetch_add(1, Ordering::Relaxed);
-    // SAFETY: m.tls lives for ever.
+    m.pthread.store(pthread, Ordering::Relaxed);
+    compiler_fence(Ordering::SeqCst); // 2
+                                      // SAFETY: m.tls lives for ever.
     unsafe { tls::settls(&m.tls) };
-    CHANGING.set(false); // handlers find the M from here on
+    compiler_fence(Ordering::SeqCst); // 3
+    CHANGING.set(false);
     let bound = match key() {
         Some(key) if !ENDING.get() && key.set(ptr::from_ref(m).cast()) => Bound::ToThread,
         _ => Bound::ToCall,
@@ -104,7 +129,9 @@ pub(crate) fn needm() -> (&'static M, Bound) {
 /// at the zero block: the next owner's G is never seen from here.
 pub(crate) fn dropm(m: &'static M) {
     CHANGING.set(true);
+    compiler_fence(Ordering::SeqCst); // 4
     tls::clear_tls();
+    compiler_fence(Ordering::SeqCst); // 5
     m.guards.set(0);
     m.for_guard.set(false);
     if m.depth.swap(0, Ordering::Release) != 0 {
@@ -120,6 +147,7 @@ pub(crate) fn dropm(m: &'static M) {
     m.link.set(list.0);
     list.0 = m;
     drop(list);
+    compiler_fence(Ordering::SeqCst); // 6
     CHANGING.set(false);
 }
 
