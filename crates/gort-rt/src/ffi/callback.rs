@@ -164,11 +164,31 @@ impl Drop for Unbind {
 /// that says so, is kept for [`take_last_panic`] too.
 #[inline]
 pub fn try_callback<T>(f: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
+    caught(f).map_err(|failed| match failed {
+        Failed::Refused(refused) => Box::new(refused.text()),
+        Failed::Panicked(payload) => payload,
+    })
+}
+
+/// Why a callback has no result.
+enum Failed {
+    Refused(Refused),
+    /// With this payload.
+    Panicked(Box<dyn Any + Send>),
+}
+
+/// As [`try_callback`]. To be refused allocates nothing: a signal handler may have interrupted `malloc`, on its thread's way in.
+#[inline]
+fn caught<T>(f: impl FnOnce() -> T) -> Result<T, Failed> {
     match enter(|| catch_unwind(AssertUnwindSafe(f))) {
-        Ok(result) => result.inspect_err(|payload| keep(text(payload.as_ref()))),
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(payload)) => {
+            keep(text(payload.as_ref()));
+            Err(Failed::Panicked(payload))
+        }
         Err(refused) => {
             REFUSED.set(Some(refused.text()));
-            Err(Box::new(refused.text()))
+            Err(Failed::Refused(refused))
         }
     }
 }
@@ -179,12 +199,12 @@ pub fn try_callback<T>(f: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> 
 /// If `on_panic` panics too, the process aborts.
 #[inline]
 pub fn callback_or<T>(f: impl FnOnce() -> T, on_panic: impl FnOnce() -> T) -> T {
-    match try_callback(f) {
+    match caught(f) {
         Ok(value) => value,
-        Err(payload) => {
+        Err(failed) => {
             // Dropping a payload may run anything, even another panic.
             let or = catch_unwind(AssertUnwindSafe(|| {
-                drop(payload);
+                drop(failed);
                 on_panic()
             }));
             or.unwrap_or_else(|_| die("a callback", "its on_panic value, or dropping the panic's payload, panicked"))
@@ -195,9 +215,10 @@ pub fn callback_or<T>(f: impl FnOnce() -> T, on_panic: impl FnOnce() -> T) -> T 
 /// As [`callback`], for an `extern "C"` function named `name`: if `f` panics, the process ends, saying so.
 #[inline]
 pub fn callback_or_abort<T>(name: &'static str, f: impl FnOnce() -> T) -> T {
-    match try_callback(f) {
+    match caught(f) {
         Ok(value) => value,
-        Err(payload) => die(name, text(payload.as_ref())),
+        Err(Failed::Refused(refused)) => die(name, refused.text()),
+        Err(Failed::Panicked(payload)) => die(name, text(payload.as_ref())),
     }
 }
 

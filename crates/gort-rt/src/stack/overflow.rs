@@ -7,7 +7,11 @@
 //! An access to a guard counts as an overflow only if the stack pointer is in the same slot. A wild pointer into a guard
 //! from elsewhere is an ordinary segmentation fault.
 //!
-//! The handler allocates nothing, takes no lock, and uses no thread-local storage: it may have interrupted anything.
+//! The handler allocates nothing and takes no lock: it may have interrupted anything. It decides by two addresses alone, so it
+//! does not matter whose identity it runs under: between the two halves of a switch the thread pointer is another's than the
+//! stack. Only when a guard has been hit from its own stack does the report ask the thread-local word whose that is, and
+//! compares slots: where nothing overflows, as between those halves, which touch no stack but at its known top, it is not asked;
+//! and code that runs on a goroutine's stack under the kernel thread's identity gets a report without a name.
 
 use core::ffi::{c_int, c_void};
 use core::fmt::{self, Write};
