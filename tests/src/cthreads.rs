@@ -68,6 +68,11 @@ impl<T: Send + 'static> CThread<T> {
         CThread { thread, result }
     }
 
+    /// What C knows the thread by.
+    pub fn number(&self) -> libc::pthread_t {
+        self.thread
+    }
+
     /// Waits until the thread has ended, its key destructors included. A panic of its closure goes on here.
     pub fn join(self) -> T {
         // SAFETY: the thread was made joinable and is joined once.

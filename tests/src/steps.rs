@@ -11,8 +11,9 @@ use std::sync::OnceLock;
 /// Bit of the flags register.
 const TRAP: i64 = 1 << 8;
 
-/// Called in the handler with the number of steps that the thread has made. False: it is to make no more.
-pub type Each = fn(usize) -> bool;
+/// Called in the handler with the number of steps that the thread has made, and the address of the next instruction. False: it
+/// is to make no more.
+pub type Each = fn(usize, usize) -> bool;
 
 static EACH: OnceLock<Each> = OnceLock::new();
 
@@ -22,10 +23,10 @@ extern "C" fn step(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
     keeping_errno(|| {
         let each = EACH.get().expect("it was installed");
         let made = STEPS.replace(STEPS.get() + 1);
-        if !each(made) {
-            // SAFETY: the kernel passes the interrupted context, and takes it back when the handler returns.
-            let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
-            context.uc_mcontext.gregs[libc::REG_EFL as usize] &= !TRAP;
+        // SAFETY: the kernel passes the interrupted context, and takes it back when the handler returns.
+        let registers = unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
+        if !each(made, registers[libc::REG_RIP as usize] as usize) {
+            registers[libc::REG_EFL as usize] &= !TRAP;
         }
     });
 }

@@ -13,13 +13,21 @@
 //!   enters                       leaves                       requests
 //!   depth = 1                    depth = 0                    USED
 //!   fence                        fence                        fence
-//!   USED ?  cancellation off     USED ?  on; WANTED ?  then   depth == 0 ?  libc's
-//!                                        cancel ourselves     WANTED, fence
-//!                                                             depth == 0, and still WANTED ?  libc's
+//!   USED ?  cancellation off     USED ?  on; WANTED me ?      depth == 0 ?  libc's
+//!                                then cancel ourselves        WANTED him, fence
+//!                                                             depth == 0, or another's ?  libc's
 //! ```
 //! Each pair is a store, a fence and a load of the other's word on both sides, and the fence is the asymmetric one of
 //! `revoke`. Who requests and finds nobody inside may leave it to libc, since whoever enters after that sees USED. Who
 //! finds somebody inside leaves word, and either the one who leaves sees it, or the requester sees that he has left.
+//! (Or both; but requests are not counted.)
+//!
+//! While the requester is at it, the thread may end, and the M become another's. So the word says who is meant: not by
+//! the number that C knows the thread by, which another may have later, but by the count of those that the M has been bound
+//! to, [`M::binding`]. Only the owner whose count it is acts on it. Counts grow, and so does the word: a requester that is
+//! late never takes another's word away. That a count is not too large for the thread that it is read for follows from the
+//! order of two loads: the count first, then the thread. `needm` stores them in the same order, and `dropm` puts the thread
+//! out, before the list's lock passes the M on.
 //!
 //! Requests are known where `gort-interpose` is in the program, before libc. Where it is not, std aborts, as told above.
 
@@ -70,7 +78,8 @@ pub(super) fn left(m: &M) {
 
 #[cold]
 fn let_in(m: &M) {
-    let wanted = m.cancel.swap(false, Ordering::Relaxed);
+    // What is meant for a former owner goes by this, too; who left it sees that it was not acted upon.
+    let wanted = m.cancel.swap(0, Ordering::Relaxed) == m.binding.load(Ordering::Relaxed);
     let cancellable = m.cancellable.take();
     // SAFETY: the thread is our own. What is unwound are the callers, who have nothing left to drop, and C.
     unsafe {
@@ -89,14 +98,23 @@ pub(crate) fn request(thread: libc::pthread_t, libcs: impl Fn() -> c_int) -> c_i
     revoke::init(); // for the fence; the runtime need not have started
     USED.store(true, Ordering::Relaxed);
     heavy_fence();
-    let inside = |m: &&M| m.pthread.load(Ordering::Relaxed) == thread as usize && m.depth.load(Ordering::Relaxed) > 0;
-    let Some(m) = m::all().find(inside) else { return libcs() };
-    m.cancel.store(true, Ordering::Relaxed);
+    let binding = |m: &'static M| {
+        // Acquire: if it is a later owner's, the thread below is not `thread` any more.
+        let binding = m.binding.load(Ordering::Acquire);
+        let inside = m.pthread.load(Ordering::Relaxed) == thread as usize && m.depth.load(Ordering::Relaxed) > 0;
+        inside.then_some((m, binding))
+    };
+    let Some((m, binding)) = m::all().find_map(binding) else { return libcs() };
+    m.cancel.fetch_max(binding, Ordering::Relaxed);
     heavy_fence();
-    // Or it has ended, and the M is another thread's.
-    let left = m.depth.load(Ordering::Relaxed) == 0 || m.pthread.load(Ordering::Relaxed) != thread as usize;
-    if left && m.cancel.swap(false, Ordering::Relaxed) {
+    if m.depth.load(Ordering::Relaxed) > 0 && m.binding.load(Ordering::Relaxed) == binding {
+        return 0;
+    }
+    // It has left, and perhaps ended.
+    if m.cancel.compare_exchange(binding, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
         return libcs();
     }
+    // It may have acted on the word, or somebody else has taken it away. Whatever libc says of it now, it was there.
+    libcs();
     0
 }

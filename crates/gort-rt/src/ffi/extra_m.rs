@@ -112,6 +112,8 @@ pub(crate) fn needm(pthread: usize) -> (&'static M, Bound) {
     unload::watch(Since::Used);
     let m = pop().unwrap_or_else(|| M::leak(MADE.fetch_add(1, Ordering::Relaxed), true));
     IN_USE.fetch_add(1, Ordering::Relaxed);
+    // Release: who reads the count finds the thread before this one gone; see `cancel`.
+    m.binding.store(m.binding.load(Ordering::Relaxed) + 1, Ordering::Release);
     m.pthread.store(pthread, Ordering::Relaxed);
     compiler_fence(Ordering::SeqCst); // 2
                                       // SAFETY: m.tls lives for ever.
@@ -138,9 +140,7 @@ pub(crate) fn dropm(m: &'static M) {
         m.admitted.set(false);
         gate::left(); // of guards that their thread has not left
     }
-    // A request that the thread has not lived to see is nobody else's.
     m.pthread.store(0, Ordering::Relaxed);
-    m.cancel.store(false, Ordering::Relaxed);
     m.cancellable.set(false);
     IN_USE.fetch_sub(1, Ordering::Relaxed);
     let mut list = LIST.lock();

@@ -83,10 +83,12 @@ pub(crate) struct M {
     pub(crate) depth: AtomicU32,
     /// The outermost of these callbacks has been let in; see `gate`.
     pub(crate) admitted: Cell<bool>,
-    /// The foreign thread, as `pthread_self` names it; see `ffi::cancel`, also for the next two.
+    /// How many foreign threads, the present one included, the M has been bound to; see `ffi::cancel`, also for the next three.
+    pub(crate) binding: AtomicU64,
+    /// The foreign thread, as `pthread_self` names it.
     pub(crate) pthread: AtomicUsize,
-    /// It is to be cancelled when the outermost callback has left.
-    pub(crate) cancel: AtomicBool,
+    /// Whose `binding` this is, is to be cancelled when its outermost callback has left.
+    pub(crate) cancel: AtomicU64,
     /// It is to be open to cancellation then.
     pub(crate) cancellable: Cell<bool>,
     /// How many of `depth` are guards, which their thread leaves by itself; see `ffi::guard`. The thread's own.
@@ -144,8 +146,9 @@ impl M {
             foreign: Cell::new(foreign),
             depth: AtomicU32::new(0),
             admitted: Cell::new(false),
+            binding: AtomicU64::new(0),
             pthread: AtomicUsize::new(0),
-            cancel: AtomicBool::new(false),
+            cancel: AtomicU64::new(0),
             cancellable: Cell::new(false),
             guards: Cell::new(0),
             for_guard: Cell::new(false),
