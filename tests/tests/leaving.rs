@@ -2,6 +2,7 @@
 //! callbacks; frames of Rust are not unwound by either.
 
 use gort::{ffi, thread};
+use gort_rt::embed;
 use gort_tests::cthreads::{eventually, through_c, CThread, Fn1};
 use gort_tests::jumps::{cancellation_point, cancelled, exit_after, exit_now};
 use gort_tests::needs_goroutines;
@@ -160,6 +161,47 @@ fn a_request_by_the_thread_itself_waits_too() {
             });
             assert_eq!((how, dropped.load(SeqCst)), ((true, true), 2));
         }
+        assert_eq!(counts(), (0, 0));
+    });
+}
+
+/// A guard is left by its thread's end, and keeps no request waiting: callbacks within it do.
+#[test]
+fn a_thread_that_has_entered_is_cancelled_in_c() {
+    fn request() {
+        // SAFETY: the calling thread's own number.
+        assert_eq!(unsafe { libc::pthread_cancel(libc::pthread_self()) }, 0);
+    }
+    alone("a_thread_that_has_entered_is_cancelled_in_c", || {
+        for at_once in [false, true] {
+            for guards in 1..=2 {
+                let dropped = AtomicUsize::new(0);
+                let how = cancelled(false, at_once, || {
+                    (0..guards).for_each(|_| embed::enter().unwrap());
+                    in_rust(request, &dropped);
+                });
+                assert_eq!((how, dropped.load(SeqCst)), ((true, true), 2), "when the callback has returned");
+                assert_eq!(counts(), (0, 0), "its guards are left");
+            }
+        }
+        let how = cancelled(false, false, || {
+            embed::enter().unwrap();
+            ffi::callback(|| ());
+            request();
+        });
+        assert_eq!(how, (true, true), "between callbacks");
+        let how = cancelled(true, false, || embed::enter().unwrap());
+        assert_eq!(how, (true, true), "requested before");
+        let dropped = AtomicUsize::new(0);
+        let how = cancelled(false, false, || {
+            let leaves = || {
+                embed::enter().unwrap();
+                request();
+                assert!(embed::leave());
+            };
+            in_rust(leaves, &dropped);
+        });
+        assert_eq!((how, dropped.load(SeqCst)), ((true, true), 2), "a guard within a callback changes nothing");
         assert_eq!(counts(), (0, 0));
     });
 }

@@ -1,6 +1,7 @@
 //! The end of the runtime, and its next life.
 
 use gort::{ffi, shutdown, Config};
+use gort_rt::embed;
 use gort_tests::cthreads::{each, CThread};
 use gort_tests::measure::{eventually, kernel_threads};
 use gort_tests::needs_goroutines;
@@ -418,5 +419,46 @@ fn threads_that_end_are_used_again_and_leave_no_mapping() {
         (0..2000).for_each(|_| end_locked());
         let more = mappings().saturating_sub(before);
         assert!(more < 400, "{more} more mappings: each thread is one or two");
+    });
+}
+
+/// A thread goes from a guard to a callback to a guard while the runtime is being shut down: it is inside all the time, and let
+/// in, until it has left the last.
+#[test]
+fn who_is_inside_by_guards_and_callbacks_is_let_in_to_the_end() {
+    alone("who_is_inside_by_guards_and_callbacks_is_let_in_to_the_end", || {
+        gort::thread::spawn(|| ()).join().unwrap();
+        let entered = Arc::new(Barrier::new(2));
+        let theirs = entered.clone();
+        let inside = CThread::spawn(move || {
+            embed::enter().unwrap();
+            theirs.wait();
+            while !embed::is_shut() {
+                std::thread::yield_now();
+            }
+            let spawn = || gort::thread::spawn(|| 1).join().unwrap();
+            for _ in 0..100 {
+                ffi::callback(|| {
+                    assert!(embed::leave());
+                    assert!(!embed::leave());
+                    assert_eq!(spawn() + ffi::callback(spawn), 2, "in a callback");
+                    embed::enter().unwrap();
+                    embed::enter().unwrap();
+                });
+                assert_eq!(spawn(), 1, "in guards");
+                assert!(embed::leave());
+            }
+            assert_eq!(gort::stats().callbacks, 1);
+            assert!(embed::leave());
+            assert!(!embed::leave());
+            assert!(ffi::try_callback(|| ()).is_err(), "outside");
+            assert!(embed::enter().is_err());
+            assert!(ffi::try_callback(|| ()).is_err(), "and it stays so");
+            gort::stats().callbacks
+        });
+        entered.wait();
+        shutdown(PATIENCE).unwrap();
+        assert_eq!(inside.join(), 0);
+        assert!(embed::enter().is_err());
     });
 }

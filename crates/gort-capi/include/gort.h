@@ -503,7 +503,10 @@ int gort_channel_free(gort_channel_t channel);
 /**
  * Enters the runtime on whatever thread this is. Until the matching gort_leave() the thread counts as inside: gort_shutdown()
  * waits for it, and it may spawn while the runtime is being shut down. A thread's first call binds it to the runtime until it
- * exits; later ones make no system call. A request of pthread_cancel() for it waits until it has left. Pairs nest. On a goroutine, which is inside anyway, pairs are only counted.
+ * exits; later ones make no system call. Pairs nest. On a goroutine, which is inside anyway, pairs are only counted.
+ *
+ * A request of pthread_cancel() does not wait for gort_leave(): the thread ends at its next cancellation point in C, and counts
+ * as one that has left. (A request that comes while C has called Rust waits until that has returned.)
  *
  * No other function needs it. Use it around code that must not be cut in two by a shutdown.
  *

@@ -182,6 +182,7 @@ fn foreign(out: &mut Text) -> fmt::Result {
     for m in m::all().filter(|m| is_foreign(m)) {
         let depth = m.depth.load(Ordering::Relaxed);
         if depth > 0 {
+            let depth = m::callbacks(depth) + m::guards(depth);
             writeln!(out, "extra M {}: in a callback, {depth} deep", m.id)?;
         }
     }

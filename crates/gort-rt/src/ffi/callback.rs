@@ -13,7 +13,7 @@ use super::extra_m::{self, dropm, needm, Bound};
 use crate::atomic::Ordering;
 use crate::gate;
 use crate::sched::g::{Kind, G};
-use crate::sched::m::M;
+use crate::sched::m::{callbacks, M};
 use crate::tls;
 use core::any::Any;
 use core::cell::{Cell, RefCell};
@@ -102,7 +102,7 @@ pub(super) fn bind() -> Result<(&'static M, Bound), Refused> {
 }
 
 /// Counts a callback on a foreign thread, also when it ends by a panic. See `cancel` too.
-pub(super) struct Depth {
+struct Depth {
     m: &'static M,
     /// It was let in, but is not the outermost: a signal handler's, amid the way in or out of one that is not in.
     amid: bool,
@@ -110,25 +110,20 @@ pub(super) struct Depth {
 
 impl Depth {
     #[inline(always)]
-    pub(super) fn enter(m: &'static M) -> Result<Depth, Refused> {
+    fn enter(m: &'static M) -> Result<Depth, Refused> {
         let depth = m.depth.load(Ordering::Relaxed);
         m.depth.store(depth + 1, Ordering::Relaxed);
         let mut counted = Depth { m, amid: false };
         // A nested one is within one that was let in; but not that of a signal handler that has interrupted us right here.
         if !m.admitted.get() {
-            if !gate::admits() {
+            if !gate::admits() && m.guarded.get() == 0 {
                 return Err(Refused::Shut);
             }
             m.admitted.set(true);
-            counted.amid = depth > 0;
+            counted.amid = callbacks(depth) > 0;
             cancel::entered(m);
         }
         Ok(counted)
-    }
-
-    /// One that was entered and forgotten, to leave it after all.
-    pub(super) fn entered(m: &'static M) -> Depth {
-        Depth { m, amid: false }
     }
 }
 
@@ -136,12 +131,13 @@ impl Drop for Depth {
     #[inline(always)]
     fn drop(&mut self) {
         let depth = self.m.depth.load(Ordering::Relaxed) - 1;
-        if depth == 0 || self.amid {
+        let last = callbacks(depth) == 0;
+        if last || self.amid {
             self.m.admitted.set(false);
         }
         // Release: what the callback did is done for whoever sees that it has left.
         self.m.depth.store(depth, Ordering::Release);
-        if depth == 0 {
+        if last {
             boundary::none_left(&self.m.tls);
             gate::left();
             cancel::left(self.m);

@@ -29,6 +29,9 @@
 //! order of two loads: the count first, then the thread. `needm` stores them in the same order, and `dropm` puts the thread
 //! out, before the list's lock passes the M on.
 //!
+//! A guard (`super::guard`) puts nothing off: the thread is in C, or in a callback that counts for itself. `depth` above is that
+//! of callbacks.
+//!
 //! Requests are known where `gort-interpose` is in the program, before libc. Where it is not, std aborts, as told above.
 
 use crate::sched::m::{self, M};
@@ -92,6 +95,11 @@ fn let_in(m: &M) {
     }
 }
 
+/// Whether the M's thread is in a callback.
+fn is_in_rust(m: &M) -> bool {
+    m::callbacks(m.depth.load(Ordering::Relaxed)) > 0
+}
+
 /// Requests that `thread`, which is no goroutine, ends: by `libcs`, now or when it has left Rust. Returns what `libcs`
 /// did, or 0.
 pub(crate) fn request(thread: libc::pthread_t, libcs: impl Fn() -> c_int) -> c_int {
@@ -101,13 +109,13 @@ pub(crate) fn request(thread: libc::pthread_t, libcs: impl Fn() -> c_int) -> c_i
     let binding = |m: &'static M| {
         // Acquire: if it is a later owner's, the thread below is not `thread` any more.
         let binding = m.binding.load(Ordering::Acquire);
-        let inside = m.pthread.load(Ordering::Relaxed) == thread as usize && m.depth.load(Ordering::Relaxed) > 0;
+        let inside = m.pthread.load(Ordering::Relaxed) == thread as usize && is_in_rust(m);
         inside.then_some((m, binding))
     };
     let Some((m, binding)) = m::all().find_map(binding) else { return libcs() };
     m.cancel.fetch_max(binding, Ordering::Relaxed);
     heavy_fence();
-    if m.depth.load(Ordering::Relaxed) > 0 && m.binding.load(Ordering::Relaxed) == binding {
+    if is_in_rust(m) && m.binding.load(Ordering::Relaxed) == binding {
         return 0;
     }
     // It has left, and perhaps ended.

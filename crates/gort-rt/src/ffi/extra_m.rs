@@ -43,7 +43,7 @@ use crate::atomic::{thread_local, AtomicU32, AtomicUsize, OnceLock, Ordering};
 use crate::fork;
 use crate::gate;
 use crate::os::ExitKey;
-use crate::sched::m::M;
+use crate::sched::m::{callbacks, M};
 use crate::sched::revoke;
 use crate::sync::rawmutex::RawMutex;
 use crate::tls;
@@ -134,10 +134,9 @@ pub(crate) fn dropm(m: &'static M) {
     compiler_fence(Ordering::SeqCst); // 4
     tls::clear_tls();
     compiler_fence(Ordering::SeqCst); // 5
-    m.guards.set(0);
     m.for_guard.set(false);
+    m.guarded.set(0);
     if m.depth.swap(0, Ordering::Release) != 0 {
-        m.admitted.set(false);
         gate::left(); // of guards that their thread has not left
     }
     m.pthread.store(0, Ordering::Relaxed);
@@ -180,7 +179,7 @@ unsafe extern "C" fn thread_exits(m: *mut c_void) {
     ending();
     // SAFETY: the key's values are Ms.
     let m = unsafe { &*m.cast::<M>() };
-    if m.depth.load(Ordering::Relaxed) != m.guards.get() {
+    if callbacks(m.depth.load(Ordering::Relaxed)) > 0 {
         boundary::left_behind();
     }
     dropm(m);

@@ -47,6 +47,20 @@ const ACTIVELY: u64 = 50_000;
 const PATIENT: u32 = 4;
 const TRY_EVERY: u32 = 64;
 
+/// A guard in [`M::depth`]; a callback is 1.
+pub(crate) const GUARD: u64 = 1 << 32;
+
+/// The callbacks of a depth.
+#[inline(always)]
+pub(crate) fn callbacks(depth: u64) -> u32 {
+    depth as u32
+}
+
+/// The guards of a depth.
+pub(crate) fn guards(depth: u64) -> u32 {
+    (depth / GUARD) as u32
+}
+
 /// See the module's head.
 #[repr(C, align(128))]
 pub(crate) struct M {
@@ -78,11 +92,14 @@ pub(crate) struct M {
     pub(crate) locked_g: Cell<*const G>,
     /// True for a thread that the runtime did not make.
     pub(crate) foreign: Cell<bool>,
-    /// How many callbacks of a foreign thread are on its stack: "inside the runtime" as opposed to "has an M". Written by
-    /// the owner only.
-    pub(crate) depth: AtomicU32,
+    /// How many [`callbacks`] of a foreign thread are on its stack, and how many [`guards`] it has entered: "inside the runtime" as
+    /// opposed to "has an M". Written by the owner only. One word, so that whoever looks sees one of the two when the thread goes
+    /// from the one to the other.
+    pub(crate) depth: AtomicU64,
     /// The outermost of these callbacks has been let in; see `gate`.
     pub(crate) admitted: Cell<bool>,
+    /// Which guard has been let in, the outermost being 1; 0: none. See `ffi::guard`. The thread's own.
+    pub(crate) guarded: Cell<u32>,
     /// How many foreign threads, the present one included, the M has been bound to; see `ffi::cancel`, also for the next three.
     pub(crate) binding: AtomicU64,
     /// The foreign thread, as `pthread_self` names it.
@@ -91,8 +108,6 @@ pub(crate) struct M {
     pub(crate) cancel: AtomicU64,
     /// It is to be open to cancellation then.
     pub(crate) cancellable: Cell<bool>,
-    /// How many of `depth` are guards, which their thread leaves by itself; see `ffi::guard`. The thread's own.
-    pub(crate) guards: Cell<u32>,
     /// The M was bound for the outermost guard, and goes with it. The thread's own.
     pub(crate) for_guard: Cell<bool>,
     /// The kernel's number of the M's thread, while it has one of the runtime's own; else 0.
@@ -144,13 +159,13 @@ impl M {
             fed: Cell::new(false),
             locked_g: Cell::new(ptr::null()),
             foreign: Cell::new(foreign),
-            depth: AtomicU32::new(0),
+            depth: AtomicU64::new(0),
             admitted: Cell::new(false),
+            guarded: Cell::new(0),
             binding: AtomicU64::new(0),
             pthread: AtomicUsize::new(0),
             cancel: AtomicU64::new(0),
             cancellable: Cell::new(false),
-            guards: Cell::new(0),
             for_guard: Cell::new(false),
             tid: AtomicI32::new(0),
             thread: Cell::new(None),
