@@ -186,6 +186,16 @@ static void resident(char **paths)
     }
 }
 
+static atomic_int changes;
+
+/* In front of libc's, for what the library calls. */
+int setresuid(uid_t real, uid_t effective, uid_t saved)
+{
+    int (*next)(uid_t, uid_t, uid_t) = (int (*)(uid_t, uid_t, uid_t))dlsym(RTLD_NEXT, "setresuid");
+    atomic_fetch_add(&changes, 1);
+    return next(real, effective, saved);
+}
+
 /* Shut down and started again, before it is unloaded. */
 static void again(char **paths)
 {
@@ -193,7 +203,10 @@ static void again(char **paths)
         struct plugin p = load(paths[0]);
         crowd(&p, works);
         for (int life = 0; life < 5; life++) {
+            atomic_store(&changes, 0);
             CHECK(p.shutdown(PATIENCE) == 0 && p.shutdown(PATIENCE) == 0, "not shut down");
+            /* By this it learns that no thread is in its handler any more, if it had one. */
+            CHECK(atomic_load(&changes) == !goroutines_are_threads(), "%d changes", atomic_load(&changes));
             CHECK(p.work(1) == -1 && p.callback(1) == -1, "let in after the end");
             CHECK(p.start() == 0 && p.start() == -1, "not started once");
             crowd(&p, works);

@@ -24,7 +24,8 @@ const PAIRS: &[[&str; 2]] =
 fn run(host: &str, scenario: &str, pairs: &[[&str; 2]]) {
     let directory = Directory::new();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("hosts").join(host);
-    let program = directory.program(source, &["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-ldl"]);
+    let program =
+        directory.program(source, &["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-rdynamic", "-ldl"]);
     for (i, [one, other]) in pairs.iter().enumerate() {
         // Copies, since the loader would take the same file for the same library.
         let paths =

@@ -462,3 +462,29 @@ fn who_is_inside_by_guards_and_callbacks_is_let_in_to_the_end() {
         assert!(embed::enter().is_err());
     });
 }
+
+/// In place of libc's, which the runtime would call to find out whether a handler of its own still runs: each thread gets a signal
+/// for it.
+#[no_mangle]
+extern "C" fn setresuid(_: libc::uid_t, _: libc::uid_t, _: libc::uid_t) -> libc::c_int {
+    CHANGES.fetch_add(1, Ordering::SeqCst);
+    0
+}
+
+static CHANGES: AtomicU64 = AtomicU64::new(0);
+
+/// Nothing waits for handlers to end that no library takes with it.
+#[test]
+fn a_program_is_not_disturbed_by_an_end() {
+    alone("a_program_is_not_disturbed_by_an_end", || {
+        // SAFETY: no preconditions.
+        let keep = || unsafe { libc::setresuid(u32::MAX, u32::MAX, u32::MAX) };
+        assert_eq!((keep(), CHANGES.load(Ordering::SeqCst)), (0, 1), "it is called by that name");
+        for _ in 0..3 {
+            Config::new().start().unwrap();
+            work();
+            shutdown(PATIENCE).unwrap();
+        }
+        assert_eq!(CHANGES.load(Ordering::SeqCst), 1);
+    });
+}

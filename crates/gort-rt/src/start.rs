@@ -144,18 +144,19 @@ fn start(change: Change, config: Config, pin: Pin) -> Result<(), Error> {
             Ok(())
         }
         Err(error) => {
-            pin.release(take_handlers_out());
+            let clean = take_handlers_out(&pin);
+            pin.release(clean);
             Err(error)
         }
     }
 }
 
-/// Takes the runtime's signal handlers out. False: somebody has put one of his own before ours, and may call ours, which
-/// passes everything on.
-pub(crate) fn take_handlers_out() -> bool {
+/// Takes the runtime's signal handlers out of a library that may go when `pin` does. False: somebody has put one of his own
+/// before ours, and may call ours, which passes everything on.
+pub(crate) fn take_handlers_out(pin: &Pin) -> bool {
     // All of them, whatever becomes of the first.
     let (overflow, sigquit) = (overflow::uninstall(), sigquit::uninstall());
-    identity::unguard_credentials() && overflow && sigquit
+    identity::unguard_credentials(pin.is_of_a_library()) && overflow && sigquit
 }
 
 fn scheduler(settings: &Settings) -> Result<Life, Error> {

@@ -106,7 +106,7 @@ pub fn shutdown(patience: Duration) -> Result<(), Error> {
         }
         Life::Threads(threads) => threads.join_all(),
     }
-    let clean = start::take_handlers_out();
+    let clean = start::take_handlers_out(&pin);
     change.off();
     pin.release(clean);
     Ok(())

@@ -168,6 +168,11 @@ impl Pin {
         pin
     }
 
+    /// Whether this code is in a library, which may go; not in the program itself.
+    pub(crate) fn is_of_a_library(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Lets the library go; unless something of it is left that may be called, `clean` says: then it stays for ever.
     pub(crate) fn release(self, clean: bool) {
         watch(Since::Ended);

@@ -72,8 +72,8 @@ pub(super) unsafe fn guard(native: fn() -> usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes our handler out, unless somebody has put one before it. True: it is out, and nobody runs it.
-pub(super) fn unguard() -> bool {
+/// Takes our handler out, unless somebody has put one before it. True: it is out; and, if that is asked for, nobody runs it.
+pub(super) fn unguard(and_wait: bool) -> bool {
     if !GUARDED.load(Ordering::Relaxed) {
         return true;
     }
@@ -94,8 +94,12 @@ pub(super) fn unguard() -> bool {
         return false;
     }
     GUARDED.store(false, Ordering::Relaxed);
+    if !and_wait {
+        return true;
+    }
     // Others may be in our handler still. The signal is blocked in its own handler, so once every thread has answered
-    // another, by the handler that was there before, none is. This is a change to the ids that are.
+    // another, by the handler that was there before, none is. This is a change to the ids that are. It ends others' waits with
+    // EINTR, so it is not made without need.
     // SAFETY: changes nothing, and may be called anywhere.
     unsafe { libc::setresuid(KEEP, KEEP, KEEP) };
     true

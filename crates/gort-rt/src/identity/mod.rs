@@ -439,9 +439,10 @@ pub(crate) unsafe fn guard_credentials(native: fn() -> usize) -> Result<(), Erro
     unsafe { credentials::guard(native) }
 }
 
-/// Undoes [`guard_credentials`]. False: somebody has put a handler before ours since, and calls it.
-pub(crate) fn unguard_credentials() -> bool {
-    credentials::unguard()
+/// Undoes [`guard_credentials`], and waits until nobody runs the handler if `and_wait`, which takes a signal to each thread. False:
+/// somebody has put a handler before ours since, and calls it.
+pub(crate) fn unguard_credentials(and_wait: bool) -> bool {
+    credentials::unguard(and_wait)
 }
 
 /// Deletes all pthread keys whose destructor is at an address that `is_ours` approves of; as far as the C library lets itself be
