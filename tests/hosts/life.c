@@ -47,6 +47,54 @@ static void rounds(char **paths)
     CHECK(after.kilobytes <= before.kilobytes + 128 * 1024, "more memory");
 }
 
+/* Bytes of memory that malloc has given out, in the one arena that there is. */
+static long allocated(void)
+{
+    char *text = NULL;
+    size_t size = 0;
+    long bytes[3] = {0};
+    const char *const totals[] = {"<system type=\"current\" size=\"", "<total type=\"fast\" count=\"", "<total type=\"rest\" count=\""};
+    FILE *out = open_memstream(&text, &size);
+    CHECK(out && malloc_info(0, out) == 0 && fclose(out) == 0, "malloc_info");
+    for (int i = 0; i < 3; i++)
+        /* The last of each is that of all arenas. */
+        for (char *at = text; (at = strstr(at, totals[i])) != NULL;) {
+            at += strlen(totals[i]);
+            bytes[i] = i == 0 ? strtol(at, NULL, 10) : strtol(strstr(at, "size=\"") + 6, NULL, 10);
+        }
+    free(text);
+    return bytes[0] - bytes[1] - bytes[2];
+}
+
+static void *only_calls(void *plugin)
+{
+    struct plugin *p = plugin;
+    CHECK(p->callback(7) == 7, "not let in");
+    return NULL;
+}
+
+/* Loaded and unloaded, it leaves nothing in the heap; but for what libc keeps for goroutines that have allocated. */
+static void heap(char **paths)
+{
+    enum { ROUNDS = 50, WARM = 10 };
+    mallopt(M_ARENA_MAX, 1);
+    void *(*const uses[])(void *) = {only_calls, works};
+    for (int use = 0; use < 2; use++) {
+        long before = 0;
+        for (int round = 0; round < ROUNDS; round++) {
+            struct plugin p = load(paths[0]);
+            CHECK(p.start() == 0, "not started");
+            crowd(&p, uses[use]);
+            unload(&p);
+            if (round == WARM)
+                before = allocated();
+        }
+        long more = allocated() - before, each = more / (ROUNDS - WARM);
+        printf("%ld bytes more, %ld each round\n", more, each);
+        CHECK(each < (use && !goroutines_are_threads() ? CROWD * EACH * 2048 : 600), "%ld bytes stay each round", each);
+    }
+}
+
 /* As many rounds as use up what there are of a process's 1024 keys if each leaves one. */
 static void keys(char **paths)
 {
@@ -286,7 +334,7 @@ int main(int argc, char **argv)
 {
     static const struct scenario scenarios[] = {
         {"rounds", rounds}, {"keys", keys}, {"descriptors", descriptors}, {"survivors", survivors}, {"resident", resident},
-        {"again", again}, {"first", first}, {"exits_running", exits_running}, {"exits_shut_down", exits_shut_down},
+        {"again", again}, {"heap", heap}, {"first", first}, {"exits_running", exits_running}, {"exits_shut_down", exits_shut_down},
     };
     return run(scenarios, sizeof scenarios / sizeof *scenarios, argc, argv);
 }

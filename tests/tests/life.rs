@@ -22,6 +22,11 @@ const PAIRS: &[[&str; 2]] =
 
 /// Runs a scenario of the program `host` with these libraries, with one P and with two.
 fn run(host: &str, scenario: &str, pairs: &[[&str; 2]]) {
+    run_with(host, scenario, pairs, &[]);
+}
+
+/// As [`run`], with more in the environment.
+fn run_with(host: &str, scenario: &str, pairs: &[[&str; 2]], more: &[(&str, &str)]) {
     let directory = Directory::new();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("hosts").join(host);
     let program =
@@ -33,7 +38,8 @@ fn run(host: &str, scenario: &str, pairs: &[[&str; 2]]) {
         for procs in [1, 2] {
             let mut command = Command::new(&program);
             command.arg(scenario).args(&paths);
-            Rerun::with(command).env("GORT_PROCS", procs).inherit("GORT_CHAOS").run().success();
+            let rerun = Rerun::with(command).env("GORT_PROCS", procs).inherit("GORT_CHAOS");
+            more.iter().fold(rerun, |rerun, (name, value)| rerun.env(name, value)).run().success();
         }
     }
 }
@@ -42,6 +48,13 @@ fn run(host: &str, scenario: &str, pairs: &[[&str; 2]]) {
 #[test]
 fn a_hundred_lives_leave_no_thread_mapping_or_descriptor() {
     run("life.c", "rounds", EACH);
+}
+
+/// With kernel threads for goroutines too, of which nothing stays.
+#[test]
+fn lives_leave_nothing_in_the_heap() {
+    run("life.c", "heap", EACH);
+    run_with("life.c", "heap", EACH, &[("GORT_BACKEND", "threads")]);
 }
 
 #[test]

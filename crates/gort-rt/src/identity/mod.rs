@@ -464,14 +464,16 @@ pub(crate) unsafe fn forget_keys(is_ours: fn(*const c_void) -> bool) {
 /// No other function of this module is called any more, but those that have been called have returned.
 pub(crate) unsafe fn unload() -> bool {
     let Some(state) = STATE.get() else { return true };
-    // SAFETY: the caller's promise, passed on.
+    let built = state.mode == Mode::Built;
+    // SAFETY: the caller's promise, passed on. Nobody looks at the state any more, and statics are not dropped otherwise.
     unsafe {
         if let Some(share) = state.libc {
             estate::unload(share);
         }
         modules::unload();
+        (&raw const *state).cast_mut().drop_in_place();
     }
-    state.mode == Mode::Built
+    built
 }
 
 impl State {

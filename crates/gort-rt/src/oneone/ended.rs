@@ -41,8 +41,9 @@ impl Ended {
     /// Joins all. When nobody comes any more.
     pub(super) fn join(&self) {
         loop {
-            let Some(earliest) = self.0.lock().pop_front() else { return };
+            let Some(earliest) = self.0.lock().pop_front() else { break };
             earliest.join();
         }
+        *self.0.lock() = VecDeque::new(); // which has no memory
     }
 }

@@ -1,5 +1,6 @@
 //! Where goroutines that are threads leave what a dump shows of them: a list of seats that only ever grows, so that it can be
-//! walked at any time. As many are made as there are such goroutines at a time; one that is free is taken again.
+//! walked at any time, until the library goes. As many are made as there are such goroutines at a time; one that is free is taken
+//! again.
 
 use crate::debug::record::{Name, Record};
 use core::ptr;
@@ -50,6 +51,19 @@ fn make() -> &'static Seat {
             Ok(_) => return seat,
             Err(now) => newest = now,
         }
+    }
+}
+
+/// Frees all seats.
+///
+/// # Safety
+/// No goroutine is left or will come, and nobody looks at seats any more.
+pub(crate) unsafe fn unload() {
+    let mut seat = NEWEST.swap(ptr::null_mut(), Ordering::Acquire);
+    while !seat.is_null() {
+        // SAFETY: the chain holds leaked boxes, and the caller's promise.
+        let this = unsafe { Box::from_raw(seat) };
+        seat = this.older.load(Ordering::Relaxed);
     }
 }
 
