@@ -98,6 +98,26 @@ void ex_after(int depth, int *cleaned, ct_fn fn, void *arg)
     pthread_cleanup_pop(0);
 }
 
+/* Not a variable of the thread's: the jump is made under another identity. */
+static jmp_buf *from_elsewhere;
+
+int jp_elsewhere(ct_fn fn, void *arg)
+{
+    jmp_buf here;
+
+    from_elsewhere = &here;
+    if (setjmp(here) == 0) {
+        fn(arg);
+        return 0;
+    }
+    return 1;
+}
+
+void jp_elsewhere_now(void)
+{
+    longjmp(*from_elsewhere, 1);
+}
+
 struct cancelled {
     int requested, at_once;
     int *cleaned;

@@ -21,6 +21,10 @@ int jp_over(int times, size_t room, ct_fn fn, void *arg);
 /* Jumps to the innermost frame of jp_over on this thread or goroutine, over whatever lies between. */
 void jp_over_now(void);
 
+/* Calls fn; 1 if it came back by jp_elsewhere_now, on whatever stack and identity that was called. One at a time. */
+int jp_elsewhere(ct_fn fn, void *arg);
+void jp_elsewhere_now(void);
+
 /* Calls fn(arg) below `depth` frames of C, each with a cleanup handler that adds 1 to *cleaned, and then ends the thread by
    pthread_exit in the innermost of them. */
 void ex_after(int depth, int *cleaned, ct_fn fn, void *arg);

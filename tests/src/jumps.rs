@@ -11,6 +11,7 @@ extern "C" {
     fn jp_within_fortified(depth: i32, rounds: i32, f: Fn1, arg: *mut c_void) -> i32;
     fn jp_from_handler(rounds: i32, f: Fn1, arg: *mut c_void) -> i32;
     fn jp_over(times: i32, room: usize, f: Fn1, arg: *mut c_void) -> i32;
+    fn jp_elsewhere(f: Fn1, arg: *mut c_void) -> i32;
     fn ex_cancel(requested: i32, at_once: i32, cleaned: *mut i32, f: Fn1, arg: *mut c_void) -> i32;
     fn ex_point(unused: *mut c_void);
     fn er_kept(number: i32, f: Fn1, arg: *mut c_void) -> i32;
@@ -21,6 +22,7 @@ extern "C" {
 // These unwind, or jump, where `extern "C"` may not.
 extern "C-unwind" {
     fn jp_over_now();
+    fn jp_elsewhere_now();
     fn ex_after(depth: i32, cleaned: *mut i32, f: Fn1, arg: *mut c_void);
     fn ex_now(value: *mut c_void);
     fn th_throw(id: i64);
@@ -71,6 +73,22 @@ pub fn over<F: Fn()>(times: i32, room: usize, f: F) -> i32 {
 pub unsafe fn over_now() -> ! {
     // SAFETY: the caller's promise.
     unsafe { jp_over_now() };
+    unreachable!("it does not return")
+}
+
+/// Has C call `f`. True: it came back by [`elsewhere_now`], which may be called under another identity. One at a time.
+pub fn elsewhere<F: Fn()>(f: F) -> bool {
+    // SAFETY: the function fits its argument.
+    unsafe { jp_elsewhere(call::<F>, at(&f)) == 1 }
+}
+
+/// Has C jump to the frame of [`elsewhere`].
+///
+/// # Safety
+/// As for [`over_now`].
+pub unsafe fn elsewhere_now() -> ! {
+    // SAFETY: the caller's promise.
+    unsafe { jp_elsewhere_now() };
     unreachable!("it does not return")
 }
 

@@ -2,6 +2,7 @@
 
 use gort::ffi::{self, on_system_stack};
 use gort_tests::cthreads::{through_c, tid, use_stack, CThread};
+use gort_tests::jumps::{elsewhere, elsewhere_now};
 use gort_tests::needs_goroutines;
 use gort_tests::subprocess::{is_child, Rerun};
 use std::cell::Cell;
@@ -185,4 +186,19 @@ fn unpark_from_inside() {
     });
     goroutine.join().unwrap();
     assert_eq!(woken.load(Ordering::Relaxed), 50);
+}
+
+#[test]
+fn a_jump_out_of_it_ends_the_process_with_a_message() {
+    const NAME: &str = "a_jump_out_of_it_ends_the_process_with_a_message";
+    needs_goroutines!("the system stack is the goroutine's own");
+    if !is_child() {
+        Rerun::of(NAME, "child").run().died_of(libc::SIGABRT).says("gort: a call on the system stack was left");
+        return;
+    }
+    let goroutine = gort::thread::spawn(|| {
+        // SAFETY: the process is meant to die.
+        assert!(elsewhere(|| on_system_stack(|| unsafe { elsewhere_now() })));
+    });
+    goroutine.join().unwrap();
 }

@@ -159,6 +159,15 @@ pub(super) fn left_behind() -> ! {
     die(ENDED)
 }
 
+/// A goroutine has come to its end under the identity of a kernel thread.
+#[cold]
+pub(crate) fn left_on_system_stack() -> ! {
+    die(ELSEWHERE)
+}
+
+const ELSEWHERE: &[u8] =
+    b"gort: a call on the system stack was left without a return: longjmp has jumped out of it. The goroutine went on \
+    with the thread-local storage of a kernel thread.\n";
 const JUMPED: &[u8] =
     b"gort: a callback was left without a return: longjmp has jumped over it, or the fiber that it was on was given \
     up. Frames of Rust are not to be jumped over.\n";

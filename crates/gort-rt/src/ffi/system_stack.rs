@@ -19,6 +19,9 @@ struct Job<F, T> {
 /// The goroutine is pinned meanwhile: `f` cannot park, std's blocking calls in it block the kernel thread (sysmon gives the
 /// P to others), and it sees the thread-local variables of the kernel thread. A panic in `f` continues in the caller.
 ///
+/// C's `longjmp` must not leave `f`: the goroutine would go on with the thread-local storage of the kernel thread, on which nothing
+/// parks. It is found out when the goroutine's closure returns, and the process aborts.
+///
 /// `f` must be Send because it runs on what is, to Rust, another thread.
 pub fn on_system_stack<F, T>(f: F) -> T
 where

@@ -1,5 +1,6 @@
 //! The birth and death of a goroutine.
 
+use crate::arch;
 use crate::atomic::Ordering;
 use crate::backend::Runtime;
 use crate::chaos;
@@ -253,6 +254,9 @@ where
     // SAFETY: `Unborn::embody` wrote an F there, and nobody else reads it.
     let f = unsafe { g.closure.get().cast::<F>().read() };
     let done = f();
+    if arch::thread_pointer() != g.tp.get() {
+        boundary::left_on_system_stack();
+    }
     // SAFETY: we are on the goroutine, at its end: nothing of the user's runs on it after its destructors.
     unsafe { identity::run_destructors() };
     boundary::at_the_end(&g.tls);
