@@ -100,7 +100,8 @@ pub(crate) fn is_changing() -> bool {
 pub(crate) fn needm(pthread: usize) -> (&'static M, Bound) {
     CHANGING.set(true);
     compiler_fence(Ordering::SeqCst); // 1
-                                      // SAFETY: the G of a thread lives.
+
+    // SAFETY: the G of a thread lives.
     if let Some(g) = unsafe { tls::getg().as_ref() } {
         // A signal handler was first, just before this. What it was given for its own call it has given back.
         CHANGING.set(false);
@@ -116,7 +117,8 @@ pub(crate) fn needm(pthread: usize) -> (&'static M, Bound) {
     m.binding.store(m.binding.load(Ordering::Relaxed) + 1, Ordering::Release);
     m.pthread.store(pthread, Ordering::Relaxed);
     compiler_fence(Ordering::SeqCst); // 2
-                                      // SAFETY: m.tls lives for ever.
+
+    // SAFETY: m.tls lives for ever.
     unsafe { tls::settls(&m.tls) };
     compiler_fence(Ordering::SeqCst); // 3
     CHANGING.set(false);
