@@ -2,6 +2,7 @@
 
 use gort::{ffi, io, thread};
 use gort_tests::measure::{all_wait, eventually};
+use gort_tests::raw::Pipe;
 use gort_tests::subprocess::{role, Rerun};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -49,6 +50,28 @@ fn a_goroutine_that_is_locked_to_its_thread_waits() {
             read_byte(ours)
         });
         assert!(eventually(Duration::from_secs(30), || locked.load(SeqCst)));
+        reader
+    });
+}
+
+/// It waits for a descriptor as the first of all, when nobody has a reason to poll, and holds no P to hand off.
+#[test]
+fn a_locked_goroutine_has_lost_its_p() {
+    each_way("a_locked_goroutine_has_lost_its_p", 1, |ours| {
+        let (locked, pipe) = (Arc::new(AtomicBool::new(false)), Arc::new(Pipe::new()));
+        let theirs = (locked.clone(), pipe.clone());
+        let reader = thread::spawn(move || {
+            ffi::lock_os_thread();
+            theirs.0.store(true, SeqCst);
+            theirs.1.read(); // which nobody has declared
+            read_byte(ours)
+        });
+        assert!(eventually(Duration::from_secs(30), || locked.load(SeqCst)));
+        thread::spawn(|| ()).join().unwrap(); // takes the P, if there is but one
+        all_wait(1);
+        // Until sysmon sleeps, as above.
+        std::thread::sleep(Duration::from_millis(300));
+        pipe.write(0, 1);
         reader
     });
 }

@@ -111,8 +111,9 @@ fn wait_for_own(m: &'static M) {
         Some((p, task)) => p.put_next(task), // for another M
         None => {}
     }
-    if let Some(p) = idle::detach_p(m) {
-        wake::hand_off_locked(p);
+    match idle::detach_p(m) {
+        Some(p) => wake::hand_off_locked(p),
+        None => wake::see_to_events(),
     }
     if !sched().many_cpus || !m.wait_actively() {
         m.sleep(None);

@@ -39,8 +39,10 @@ const SHORTEST: u64 = 20_000;
 const LONGEST: u64 = 10_000_000;
 /// The longest pause while some Ps run and some are idle: waiting work should reach an idle processor soon.
 const LONGEST_WITH_IDLE: u64 = 1_000_000;
-/// At how many looks in a row goroutines must wait on a P before an idle P is woken for them.
+/// At how many looks in a row goroutines must wait on a P that switches before an idle P is woken for them.
 const LOOKS_IN_VAIN: u32 = 2;
+/// The same where all that waits is in runnext, whose turn comes soon as a rule.
+const LOOKS_AT_RUNNEXT: u32 = 4;
 /// Looks without an event before the pause grows.
 const PATIENCE: u32 = 50;
 /// How long nobody must have looked for events before sysmon does, in nanoseconds.
@@ -193,10 +195,11 @@ impl StandIn {
     }
 }
 
-/// Whether every P is idle and, unless no thread could be had for one, without work, and none is too many, and chaos keeps no
-/// goroutine back.
+/// Whether every P is idle and, unless no thread could be had for one, without work, and none is too many, somebody waits for
+/// events if there may be any, and chaos keeps no goroutine back.
 fn all_idle(s: &Sched) -> bool {
-    s.all_ps_idle() && !s.ps.too_many() && !s.ps.iter().any(P::has_work) && !late::any()
+    let unpolled = || poll::in_use() && !s.idle.lock().polling;
+    s.all_ps_idle() && !unpolled() && !s.ps.too_many() && !s.ps.iter().any(P::has_work) && !late::any()
 }
 
 /// Whether goroutines could run and nobody runs any.
@@ -262,7 +265,7 @@ pub(crate) fn look(s: &'static Sched, now: u64) -> bool {
             match p {
                 Some(p) => {
                     if wake::start_m(p, true) {
-                        events |= poked || waiting;
+                        events = true;
                     } else if all_idle_but_for_want_of_threads(s) && !chaos::on() {
                         // With chaos it was not the system that refused one, perhaps.
                         deadlock::report_no_thread(s);
@@ -287,9 +290,10 @@ fn is_left_waiting(p: &P) -> bool {
     if !switches {
         return p.has_work();
     }
-    let looks = if p.has_work_behind() { p.seen.waiting.load(Ordering::Relaxed) + 1 } else { 0 };
-    p.seen.waiting.store(looks % LOOKS_IN_VAIN, Ordering::Relaxed);
-    looks == LOOKS_IN_VAIN
+    let looks = if p.has_work() { p.seen.waiting.load(Ordering::Relaxed) + 1 } else { 0 };
+    let left = looks >= if p.has_work_behind() { LOOKS_IN_VAIN } else { LOOKS_AT_RUNNEXT };
+    p.seen.waiting.store(if left { 0 } else { looks }, Ordering::Relaxed);
+    left
 }
 
 /// Looks at one held P.

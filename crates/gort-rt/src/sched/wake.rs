@@ -8,7 +8,7 @@
 //! Somebody without a P (a foreign thread, a plain thread, a detached goroutine, a signal handler) pushes to the
 //! injection stack and always wakes an idle P, unless an M is spinning already.
 
-use crate::atomic::Ordering;
+use crate::atomic::{fence, Ordering};
 use crate::chaos::late;
 use crate::os;
 use crate::poll;
@@ -201,6 +201,18 @@ fn leave_to_sysmon(p: &'static P) {
     s.idle.lock().put_p(p);
     s.poke.store(true, Ordering::SeqCst);
     rouse_sysmon();
+}
+
+/// A locked goroutine waits that has lost its P, and may be the first to wait for a descriptor: the Ms that sleep went to sleep
+/// when nobody did. Sees to it that one of them waits for events.
+pub(crate) fn see_to_events() {
+    let s = sched();
+    if !poll::in_use() || s.idle.lock().polling {
+        return;
+    }
+    // An M that stops spinning after this sees that events are wanted; one that spins still is counted.
+    fence(Ordering::SeqCst);
+    wake_idle_p();
 }
 
 /// `start` finds an M for the P, or sees to it that sysmon does.
