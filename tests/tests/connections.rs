@@ -207,3 +207,21 @@ fn a_connection_that_had_no_room_is_there_next_time() {
         });
     });
 }
+
+#[test]
+fn a_listener_is_not_read_from() {
+    alone("a_listener_is_not_read_from", || {
+        let (listener, address) = listener();
+        on_goroutine(|| {
+            let client = thread::spawn(move || TcpStream::connect(address).unwrap());
+            listener.accept().unwrap();
+            let _first = client.join().unwrap();
+            let _second = TcpStream::connect(address).unwrap();
+            listener.accept().unwrap(); // and now it is known that no connection is left
+            let mut byte = 0u8;
+            // SAFETY: room for one byte.
+            assert_eq!(unsafe { libc::recv(listener.as_raw_fd(), (&raw mut byte).cast(), 1, 0) }, -1);
+            assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::ENOTCONN));
+        });
+    });
+}

@@ -49,9 +49,12 @@ impl Kind {
     }
 
     /// The kind of a socket, from what `socket` was given.
-    pub(crate) fn of_socket(domain: c_int, kind: c_int) -> Kind {
+    pub(crate) fn of_socket(domain: c_int, kind: c_int, protocol: c_int) -> Kind {
+        // Not SCTP, which keeps messages apart, nor what looks like TCP and has queues of its own.
+        let tcp = matches!(domain, libc::AF_INET | libc::AF_INET6)
+            && matches!(protocol, 0 | libc::IPPROTO_TCP | libc::IPPROTO_MPTCP);
         match kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) {
-            libc::SOCK_STREAM if matches!(domain, libc::AF_INET | libc::AF_INET6) => Kind::Tcp,
+            libc::SOCK_STREAM if tcp => Kind::Tcp,
             libc::SOCK_STREAM => Kind::Stream,
             _ => Kind::Message,
         }
@@ -141,7 +144,10 @@ impl About {
     #[cold]
     pub(crate) fn learn(&mut self) -> Kind {
         let kind = match socket_option(self.fd, libc::SO_TYPE) {
-            Ok(kind) => Some(Kind::of_socket(socket_option(self.fd, libc::SO_DOMAIN).unwrap_or(0), kind)),
+            Ok(kind) => {
+                let other = |name| socket_option(self.fd, name).unwrap_or(-1);
+                Some(Kind::of_socket(other(libc::SO_DOMAIN), kind, other(libc::SO_PROTOCOL)))
+            }
             Err(_) => kind_by_stat(self.fd),
         };
         match kind {
@@ -180,6 +186,12 @@ impl About {
     pub(crate) fn surely_waits(&self) -> bool {
         let epoch = epoch();
         epoch != 0 && self.bits >> EPOCH == epoch >> EPOCH && self.known_kind().is_some_and(Kind::is_socket)
+    }
+
+    /// Whether this socket is known as one that takes connections. Says nothing of other files.
+    #[inline]
+    pub(crate) fn is_known_to_listen(&self) -> bool {
+        self.bits & LISTENS != 0
     }
 
     /// Whether it is a socket that takes connections; false: no, or it has been closed. The kernel is asked until it says yes,

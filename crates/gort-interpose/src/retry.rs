@@ -35,10 +35,28 @@ pub(crate) const AGAIN: isize = error(libc::EAGAIN);
 pub(crate) fn until_done(
     about: &mut About,
     interest: Interest,
+    attempt_once: impl FnMut(&mut About) -> Step,
+) -> Option<isize> {
+    // That no connection was left says nothing of other calls, which a listener refuses.
+    let skips = !about.is_known_to_listen();
+    repeat(about, interest, skips, attempt_once)
+}
+
+/// As [`until_done`], for a call that takes connections.
+pub(crate) fn until_accepted(about: &mut About, attempt_once: impl FnMut(&mut About) -> Step) -> Option<isize> {
+    repeat(about, Interest::Read, true, attempt_once)
+}
+
+/// `skips`: the first try may be left out if an earlier one has left nothing.
+#[inline]
+fn repeat(
+    about: &mut About,
+    interest: Interest,
+    skips: bool,
     mut attempt_once: impl FnMut(&mut About) -> Step,
 ) -> Option<isize> {
     let mut attempt = about.descriptor.attempt(interest);
-    let mut in_vain = attempt.is_spent() && about.surely_waits();
+    let mut in_vain = skips && attempt.is_spent() && about.surely_waits();
     let mut wait = Wait { deadline: None, woken: false, late: false };
     let result = loop {
         if !in_vain {

@@ -83,7 +83,7 @@ pub unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> 
     // SAFETY: the caller's promise, passed on.
     let fd = unsafe { next!(c"socket", fn(c_int, c_int, c_int) -> c_int)(domain, kind, protocol) };
     if fd >= 0 {
-        made_kind(fd, Kind::of_socket(domain, kind));
+        made_kind(fd, Kind::of_socket(domain, kind, protocol));
     }
     fd
 }
@@ -97,7 +97,7 @@ pub unsafe extern "C" fn socketpair(domain: c_int, kind: c_int, protocol: c_int,
     // SAFETY: the caller's promise, passed on.
     unsafe {
         let next = next!(c"socketpair", fn(c_int, c_int, c_int, *mut c_int) -> c_int);
-        made_pair(next(domain, kind, protocol, pair), pair, Kind::of_socket(domain, kind))
+        made_pair(next(domain, kind, protocol, pair), pair, Kind::of_socket(domain, kind, protocol))
     }
 }
 

@@ -7,14 +7,14 @@
 //! A TCP listener even says how many there are. Who takes the only one needs no second look to know that nothing is left: what
 //! came after the look is reported after it, and the look came after the netpoller's count of reports was sampled.
 
-use crate::kind::{connections_at, is_nonblocking, ready, About};
+use crate::kind::{connections_at, is_nonblocking, ready, About, Kind};
 use crate::next::next;
-use crate::retry::{in_parts, until_done, Step};
+use crate::retry::{in_parts, until_accepted, Step};
 use crate::switch::may_park;
 use crate::sys::{as_libc, kernel};
 use crate::Ours;
 use gort_rt::ffi::blocking;
-use gort_rt::hook::{self, Interest};
+use gort_rt::hook;
 use libc::{c_int, sockaddr, socklen_t};
 
 /// What this file defines.
@@ -33,11 +33,11 @@ unsafe fn take(fd: c_int, from: *mut sockaddr, from_len: *mut socklen_t, flags: 
     if !about.surely_waits() && is_nonblocking(fd) {
         return call();
     }
-    let result = until_done(&mut about, Interest::Read, |about| {
-        let connections = connections_at(fd);
+    let result = until_accepted(&mut about, |about| {
+        let connections = if about.kind() == Kind::Tcp { connections_at(fd) } else { 0 };
         if connections > 0 || ready(fd, libc::POLLIN) {
             match blocking(call) {
-                taken @ 0.. if connections == 1 => Step::Drained(taken),
+                taken @ 0.. if connections == 1 && about.listens() => Step::Drained(taken),
                 other => Step::Done(other),
             }
         } else if about.listens() {
