@@ -3,7 +3,7 @@
 use gort::{ffi, thread};
 use gort_tests::cthreads::{through_c, CThread};
 use gort_tests::subprocess::{role, Rerun};
-use std::ffi::CStr;
+use std::ffi::{c_void, CStr};
 use std::panic::catch_unwind;
 use std::sync::{mpsc, Barrier, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -106,6 +106,47 @@ fn a_child_of_many_threads_does_without_them() {
         }
         over.wait();
     });
+}
+
+/// They may have the numbers of threads that were in callbacks when the process forked.
+fn threads_of_the_child_can_be_cancelled() -> i32 {
+    extern "C" fn wait_for_ever(_: *mut c_void) -> *mut c_void {
+        loop {
+            // SAFETY: it has no arguments, and nothing is there to drop.
+            unsafe { libc::pause() };
+        }
+    }
+    for _ in 0..8 {
+        let mut thread = 0;
+        // SAFETY: the function takes any argument; the thread is joined once.
+        unsafe {
+            assert_eq!(libc::pthread_create(&mut thread, std::ptr::null(), wait_for_ever, std::ptr::null_mut()), 0);
+            assert_eq!(libc::pthread_cancel(thread), 0);
+            assert_eq!(libc::pthread_join(thread, std::ptr::null_mut()), 0);
+        }
+    }
+    46
+}
+
+#[test]
+fn a_child_of_callbacks_may_cancel_its_threads() {
+    if !alone_in_each_setting("a_child_of_callbacks_may_cancel_its_threads") {
+        return;
+    }
+    thread::spawn(|| ()).join().unwrap();
+    let (inside, over) = (&*Box::leak(Box::new(Barrier::new(5))), &*Box::leak(Box::new(Barrier::new(5))));
+    // With stacks as the child's threads have them, which libc therefore gives to those.
+    let in_callback = || {
+        gort::ffi::callback(|| {
+            inside.wait();
+            over.wait();
+        });
+    };
+    let threads: Vec<_> = (0..4).map(|_| CThread::spawn(in_callback)).collect();
+    inside.wait();
+    assert_eq!(fork(threads_of_the_child_can_be_cancelled), 46);
+    over.wait();
+    threads.into_iter().for_each(CThread::join);
 }
 
 /// Row X-10.

@@ -27,8 +27,8 @@ pub(crate) fn init() {
 /// What a child does that was made past the handlers (`_Fork`). Async-signal-safe.
 pub(crate) extern "C" fn in_child() {
     extra_m::in_child();
+    gate::alone();
     if phase::is_off() {
-        gate::alone();
         return;
     }
     CHILD.store(true, Ordering::Relaxed);

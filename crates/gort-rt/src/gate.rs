@@ -116,7 +116,10 @@ pub(crate) fn alone() {
     PASSING.store(0, Ordering::SeqCst);
     // SAFETY: the current G lives while its thread does.
     let me = unsafe { tls::getg().as_ref() }.map_or(ptr::null(), |g| g.m.get());
-    m::all().filter(|m| !ptr::eq(*m, me)).for_each(|m| m.depth.store(0, Ordering::SeqCst));
+    for m in m::all().filter(|m| !ptr::eq(*m, me)) {
+        m.depth.store(0, Ordering::SeqCst);
+        m.pthread.store(0, Ordering::Relaxed); // a thread of this process may get the number
+    }
 }
 
 /// Closes the gate of the running runtime and waits until everybody has left, at most until `deadline` (nanoseconds of the
