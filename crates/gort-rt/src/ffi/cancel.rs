@@ -25,9 +25,9 @@
 //! While the requester is at it, the thread may end, and the M become another's. So the word says who is meant: not by
 //! the number that C knows the thread by, which another may have later, but by the count of those that the M has been bound
 //! to, [`M::binding`]. Only the owner whose count it is acts on it. Counts grow, and so does the word: a requester that is
-//! late never takes another's word away. That a count is not too large for the thread that it is read for follows from the
-//! order of two loads: the count first, then the thread. `needm` stores them in the same order, and `dropm` puts the thread
-//! out, before the list's lock passes the M on.
+//! late never takes another's word away. The requester reads the count, the thread, and the count again. The first is not too
+//! large for the thread, nor the last too small: `needm` stores the count before the thread, and `dropm` puts the thread out,
+//! before the list's lock passes the M on.
 //!
 //! A guard (`super::guard`) puts nothing off: the thread is in C, or in a callback that counts for itself. `depth` above is that
 //! of callbacks.
@@ -109,7 +109,8 @@ pub(crate) fn request(thread: libc::pthread_t, libcs: impl Fn() -> c_int) -> c_i
     let binding = |m: &'static M| {
         // Acquire: if it is a later owner's, the thread below is not `thread` any more.
         let binding = m.binding.load(Ordering::Acquire);
-        let inside = m.pthread.load(Ordering::Relaxed) == thread as usize && is_in_rust(m);
+        // Acquire: and if it is `thread`, the count that is compared below is not a former owner's.
+        let inside = m.pthread.load(Ordering::Acquire) == thread as usize && is_in_rust(m);
         inside.then_some((m, binding))
     };
     let Some((m, binding)) = m::all().find_map(binding) else { return libcs() };

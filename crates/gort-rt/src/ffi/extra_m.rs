@@ -113,9 +113,9 @@ pub(crate) fn needm(pthread: usize) -> (&'static M, Bound) {
     unload::watch(Since::Used);
     let m = pop().unwrap_or_else(|| M::leak(MADE.fetch_add(1, Ordering::Relaxed), true));
     IN_USE.fetch_add(1, Ordering::Relaxed);
-    // Release: who reads the count finds the thread before this one gone; see `cancel`.
     m.binding.store(m.binding.load(Ordering::Relaxed) + 1, Ordering::Release);
-    m.pthread.store(pthread, Ordering::Relaxed);
+    // Release: who finds the thread here does not find a former count afterwards; see `cancel`.
+    m.pthread.store(pthread, Ordering::Release);
     compiler_fence(Ordering::SeqCst); // 2
 
     // SAFETY: m.tls lives for ever.

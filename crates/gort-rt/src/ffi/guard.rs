@@ -10,7 +10,8 @@
 //!
 //! A thread that ends with guards of its own still entered, gives its M back as always, guards and all.
 //! On a thread that is ending already the M is bound for a call only (see `extra_m`); a guard is such a call, and its last `leave`
-//! gives the M back.
+//! gives the M back. One that is entered there and never left keeps the M, and shutdown waits for it: nothing tells of a thread's
+//! very end.
 //!
 //! Goroutines are inside as long as they live; theirs are only counted.
 //!
