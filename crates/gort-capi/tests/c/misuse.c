@@ -196,8 +196,10 @@ static void handles(void) {
     CHECK((codes[0] == GORT_OK) != (codes[1] == GORT_OK));
     intptr_t other = (intptr_t)codes[codes[0] == GORT_OK];
     CHECK(other == GORT_EBUSY || other == GORT_ENOHANDLE);
-    /* Detached, while it lives. */
-    OK(gort_spawn(&thread, receives, &channel, NULL, 0));
+    /* Detached, while it lives; it may look for the channel when all of this has returned. */
+    static gort_channel_t detached;
+    detached = channel;
+    OK(gort_spawn(&thread, receives, &detached, NULL, 0));
     OK(gort_detach(thread));
     RETURNS(GORT_ENOTJOINABLE, gort_detach(thread));
     RETURNS(GORT_ENOTJOINABLE, gort_join(thread, NULL));
