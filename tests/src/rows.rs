@@ -1,7 +1,10 @@
 //! Safe covers of `c/rows.h`: what C does in scenarios about callbacks and threads.
 
-use crate::cthreads::Fn1;
+use crate::cthreads::{through_c, CThread, Fn1};
+use gort::ffi::{self, unlock_os_thread};
+use gort::thread;
 use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
+use std::panic::catch_unwind;
 
 /// A C function that is handed a text.
 pub type TextFn = unsafe extern "C" fn(*mut c_void, *const c_char) -> c_long;
@@ -129,4 +132,17 @@ impl Row {
         // SAFETY: the caller's promise. Rows are made from the present generation, which nobody writes meanwhile.
         unsafe { rw_row(self.0 as *mut Life, y) };
     }
+}
+
+/// Runs `f` on a goroutine, on a C thread, and in a callback on one.
+pub fn everywhere(f: fn()) {
+    thread::spawn(f).join().unwrap();
+    CThread::spawn(f).join();
+    CThread::spawn(move || ffi::callback(|| through_c(f))).join();
+}
+
+/// Whether the calling goroutine has no lock on its kernel thread. If it has one, it has one less then.
+pub fn unlocked() -> bool {
+    // The hook of panics writes to standard error, which is captured.
+    catch_unwind(unlock_os_thread).is_err()
 }

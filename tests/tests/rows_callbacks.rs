@@ -5,25 +5,12 @@ use gort::thread;
 use gort_tests::cthreads::{at_depth, crowd, each, through_c, tid, use_stack, CThread};
 use gort_tests::kinds::with_one_p_and_two;
 use gort_tests::raw::Pipe;
-use gort_tests::rows::{after, plain, texts, Life, Row, SIDE};
+use gort_tests::rows::{after, everywhere, plain, texts, unlocked, Life, Row, SIDE};
 use gort_tests::subprocess::{alone, is_child, Rerun};
 use std::ffi::{c_char, c_long, c_uint, c_void, CStr};
-use std::panic::{catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{mpsc, Arc, Mutex};
-
-/// Runs `f` on a goroutine, on a C thread, and in a callback on one.
-fn everywhere(f: fn()) {
-    thread::spawn(f).join().unwrap();
-    CThread::spawn(f).join();
-    CThread::spawn(move || ffi::callback(|| through_c(f))).join();
-}
-
-/// Whether the calling goroutine has no lock on its kernel thread. If it has one, it has one less then.
-fn unlocked() -> bool {
-    // The hook of panics writes to standard error, which is captured.
-    catch_unwind(unlock_os_thread).is_err()
-}
 
 /// Row C-01, C-15.
 #[test]

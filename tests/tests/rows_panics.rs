@@ -4,24 +4,11 @@ use gort::ffi::{self, lock_os_thread, unlock_os_thread};
 use gort::thread;
 use gort_tests::cthreads::{each, through_c, tid, CThread};
 use gort_tests::measure::resident_kib;
-use gort_tests::rows::texts;
+use gort_tests::rows::{everywhere, texts, unlocked};
 use gort_tests::subprocess::{alone, is_child, Rerun};
 use std::ffi::{c_char, c_long, c_void, CStr};
 use std::fmt;
-use std::panic::{catch_unwind, resume_unwind};
-
-/// Runs `f` on a goroutine, on a C thread, and in a callback on one.
-fn everywhere(f: fn()) {
-    thread::spawn(f).join().unwrap();
-    CThread::spawn(f).join();
-    CThread::spawn(move || ffi::callback(|| through_c(f))).join();
-}
-
-/// Whether the calling goroutine has no lock on its kernel thread. If it has one, it has one less then.
-fn unlocked() -> bool {
-    // The hook of panics writes to standard error, which is captured.
-    catch_unwind(unlock_os_thread).is_err()
-}
+use std::panic::resume_unwind;
 
 /// Row W-10, W-12, C-03, C-05.
 #[test]
