@@ -30,6 +30,7 @@ pub(crate) fn acquire(m: &'static M, p: &'static P) {
 /// Unbinds the M's P, which goes to somebody else.
 pub(crate) fn detach_p(m: &M) -> Option<&'static P> {
     let p = m.p()?;
+    debug_assert!(ptr::eq(p.m.load(Ordering::Relaxed), m), "a P has one holder");
     m.p.store(ptr::null_mut(), Ordering::Relaxed);
     p.m.store(ptr::null_mut(), Ordering::Release);
     Some(p)
