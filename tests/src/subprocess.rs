@@ -6,7 +6,7 @@
 
 use std::env;
 use std::io::Read;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -130,9 +130,12 @@ impl Rerun {
     /// Runs the child to its end.
     ///
     /// # Panics
-    /// It cannot be started, or takes longer than the limit: it is killed then, and the panic shows what it wrote.
+    /// It cannot be started, or takes longer than the limit: it is killed then, with all that it has started, and the panic
+    /// shows what was written.
     pub fn run(mut self) -> Outcome {
         let settings = self.settings();
+        // What it starts, and would keep its pipes open, is to end with it.
+        self.command.process_group(0);
         let mut child = self.command.spawn().expect("a child process");
         let outputs = [reader(child.stdout.take().expect("piped")), reader(child.stderr.take().expect("piped"))];
         let (ended, end) = mpsc::channel();
@@ -141,8 +144,8 @@ impl Rerun {
         let limit = limit();
         let status = end.recv_timeout(limit);
         if status.is_err() {
-            // SAFETY: the child is ours, and is not waited for before it has ended.
-            unsafe { libc::kill(pid, libc::SIGKILL) };
+            // SAFETY: the group is the child's, which is ours, and is not waited for before it has ended.
+            unsafe { libc::kill(-pid, libc::SIGKILL) };
         }
         waiter.join().expect("waits only").ok();
         let [stdout, stderr] = outputs.map(|output| output.join().expect("reads only"));
