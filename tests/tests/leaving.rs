@@ -213,11 +213,16 @@ fn threads_that_call_in_are_cancelled_at_any_moment() {
     static LEFT: AtomicUsize = AtomicUsize::new(0);
     unsafe extern "C" fn calls_in(_: *mut c_void) {
         loop {
-            ffi::callback(|| {
-                ENTERED.fetch_add(1, SeqCst);
-                let _whole = Whole(&LEFT);
-                thread::yield_now();
-            });
+            // Two, so that a request may come between them, before a callback and not at a cancellation point.
+            for _ in 0..2 {
+                ffi::callback(|| {
+                    ENTERED.fetch_add(1, SeqCst);
+                    // No request is acted on here. If one were, destructors would run all the same: so not by one.
+                    cancellation_point();
+                    LEFT.fetch_add(1, SeqCst);
+                });
+                (0..1000).for_each(|_| std::hint::spin_loop());
+            }
             cancellation_point();
         }
     }
