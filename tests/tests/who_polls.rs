@@ -1,6 +1,7 @@
 //! When every P is idle somebody waits for events, whoever went idle last and however.
 
 use gort::{ffi, io, thread};
+use gort_tests::backend::goroutines_are_threads;
 use gort_tests::measure::{all_wait, eventually};
 use gort_tests::raw::Pipe;
 use gort_tests::subprocess::{role, Rerun};
@@ -102,12 +103,13 @@ fn another_poller_takes_over_from_one_that_computes() {
     }
     let (first, mut to_first) = UnixStream::pair().unwrap();
     let (second, mut to_second) = UnixStream::pair().unwrap();
-    let (begun, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (begun, computes, done) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|s| {
-        let (begun, done) = (&begun, &done);
+        let (begun, computes, done) = (&begun, &computes, &done);
         s.spawn(move || {
             begun.fetch_add(1, SeqCst);
             read_byte(first);
+            computes.store(true, SeqCst);
             while !done.load(SeqCst) {
                 std::hint::spin_loop();
             }
@@ -119,7 +121,12 @@ fn another_poller_takes_over_from_one_that_computes() {
         });
         assert!(eventually(Duration::from_secs(30), || begun.load(SeqCst) == 2));
         all_wait(0);
+        // Until the poller is the only thread that is left, and nobody looks by accident who was about to end.
+        let alone = || goroutines_are_threads() || gort::stats().kernel_threads == 1;
+        assert!(eventually(Duration::from_secs(30), alone));
         to_first.write_all(b"x").unwrap();
+        // Else one look might find both events.
+        assert!(eventually(Duration::from_secs(30), || computes.load(SeqCst)));
         to_second.write_all(b"x").unwrap();
     });
 }
