@@ -156,7 +156,8 @@ fn the_smallest_signal_stack_is_enough() {
         // SAFETY: a mapping of our own, whose lower page faults; the table of the process.
         unsafe {
             let frame = libc::getauxval(libc::AT_MINSIGSTKSZ) as usize;
-            let size = (frame.max(libc::MINSIGSTKSZ) + 2048).next_multiple_of(PAGE);
+            // Not a byte more: it ends in the middle of a page.
+            let size = frame.max(libc::MINSIGSTKSZ) + 2048;
             let rights = libc::PROT_READ | libc::PROT_WRITE;
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
             let start = libc::mmap(std::ptr::null_mut(), PAGE + size, rights, flags, -1, 0);
