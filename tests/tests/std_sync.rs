@@ -2,6 +2,7 @@
 
 use gort::thread;
 use gort_tests::measure::{eventually, everywhere, on_goroutine};
+use gort_tests::subprocess::alone;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError, TrySendError};
 use std::sync::{Arc, Barrier, Condvar, LazyLock, Mutex, Once, OnceLock, RwLock};
@@ -99,63 +100,89 @@ fn rwlock_lets_readers_in_together_and_writers_alone() {
 
 #[test]
 fn condvar_loses_no_notification() {
-    everywhere(|| {
-        // Tokens are taken exactly once; with a lost notification the scope would not end.
-        let (tokens, more) = (Mutex::new(0u32), Condvar::new());
-        let taken = AtomicUsize::new(0);
-        thread::scope(|s| {
-            for _ in 0..50 {
-                s.spawn(|| {
-                    for _ in 0..100 {
-                        let mut tokens = more.wait_while(tokens.lock().unwrap(), |n| *n == 0).unwrap();
-                        *tokens -= 1;
-                        taken.fetch_add(1, SeqCst);
-                    }
-                });
-            }
-            for _ in 0..5 {
-                s.spawn(|| {
-                    for _ in 0..1000 {
-                        *tokens.lock().unwrap() += 1;
-                        more.notify_one();
-                    }
-                });
-            }
+    alone("condvar_loses_no_notification", || {
+        everywhere(|| {
+            // Tokens are taken exactly once; with a lost notification the scope would not end.
+            let (tokens, more) = (Mutex::new(0u32), Condvar::new());
+            let taken = AtomicUsize::new(0);
+            thread::scope(|s| {
+                for _ in 0..50 {
+                    s.spawn(|| {
+                        for _ in 0..100 {
+                            let mut tokens = more.wait_while(tokens.lock().unwrap(), |n| *n == 0).unwrap();
+                            *tokens -= 1;
+                            taken.fetch_add(1, SeqCst);
+                        }
+                    });
+                }
+                for _ in 0..5 {
+                    s.spawn(|| {
+                        for _ in 0..1000 {
+                            *tokens.lock().unwrap() += 1;
+                            more.notify_one();
+                        }
+                    });
+                }
+            });
+            assert_eq!((taken.load(SeqCst), *tokens.lock().unwrap()), (5000, 0));
         });
-        assert_eq!((taken.load(SeqCst), *tokens.lock().unwrap()), (5000, 0));
+        // Two who take turns: a later notification would not make up for one that is lost. Every other partner is a kernel
+        // thread, so that one of the two notifies while the other is on its way to sleep.
+        let pairs: [(Mutex<bool>, Condvar); 8] = Default::default();
+        std::thread::scope(|threads| {
+            thread::scope(|goroutines| {
+                for (i, (turn, changed)) in pairs.iter().enumerate() {
+                    let plays = move |mine: bool| {
+                        for _ in 0..1000 {
+                            let mut turn = changed.wait_while(turn.lock().unwrap(), |turn| *turn != mine).unwrap();
+                            *turn = !mine;
+                            changed.notify_one();
+                        }
+                    };
+                    goroutines.spawn(move || plays(false));
+                    if i % 2 == 0 {
+                        goroutines.spawn(move || plays(true));
+                    } else {
+                        threads.spawn(move || plays(true));
+                    }
+                }
+            });
+        });
     });
 }
 
 #[test]
 fn notify_one_wakes_one_and_notify_all_wakes_all() {
-    everywhere(|| {
-        const N: usize = 100;
-        let (waiting, changed) = (Mutex::new(0), Condvar::new());
-        let woken = AtomicUsize::new(0);
-        let (mut lost, mut after_five) = (false, 0);
-        thread::scope(|s| {
-            for _ in 0..N {
-                s.spawn(|| {
-                    let mut n = waiting.lock().unwrap();
-                    *n += 1;
-                    drop(changed.wait(n).unwrap()); // no predicate: counts wake-ups
-                    woken.fetch_add(1, SeqCst);
-                });
-            }
-            // Each has the lock when it counts, and lets go of it just before it sleeps.
-            assert!(eventually(LONG, || *waiting.lock().unwrap() == N));
-            for k in 1..=5 {
-                changed.notify_one();
-                lost |= !eventually(LONG, || woken.load(SeqCst) >= k);
-            }
-            (0..50).for_each(|_| thread::yield_now());
-            after_five = woken.load(SeqCst);
-            changed.notify_all();
+    alone("notify_one_wakes_one_and_notify_all_wakes_all", || {
+        everywhere(|| {
+            const N: usize = 100;
+            let (waiting, changed) = (Mutex::new(0), Condvar::new());
+            let woken = AtomicUsize::new(0);
+            let (mut lost, mut after_five) = (false, 0);
+            thread::scope(|s| {
+                for _ in 0..N {
+                    s.spawn(|| {
+                        let mut n = waiting.lock().unwrap();
+                        *n += 1;
+                        drop(changed.wait(n).unwrap()); // no predicate: counts wake-ups
+                        woken.fetch_add(1, SeqCst);
+                    });
+                }
+                // Each has the lock when it counts, and lets go of it just before it sleeps.
+                assert!(eventually(LONG, || *waiting.lock().unwrap() == N));
+                for k in 1..=5 {
+                    changed.notify_one();
+                    lost |= !eventually(LONG, || woken.load(SeqCst) >= k);
+                }
+                (0..50).for_each(|_| thread::yield_now());
+                after_five = woken.load(SeqCst);
+                changed.notify_all();
+            });
+            assert!(!lost, "a notification was lost");
+            // std also wakes one that has let go of the lock and does not sleep yet: there may be a few of those, not dozens.
+            assert!(after_five < N / 2, "five notifications woke {after_five}");
+            assert_eq!(woken.load(SeqCst), N);
         });
-        assert!(!lost, "a notification was lost");
-        // std also wakes one that has let go of the lock and does not sleep yet: there may be a few of those, not dozens.
-        assert!(after_five < N / 2, "five notifications woke {after_five}");
-        assert_eq!(woken.load(SeqCst), N);
     });
 }
 
