@@ -77,7 +77,7 @@ pub(crate) struct Seen {
     /// When the present switch was first seen.
     pub(crate) switch_at: AtomicU64,
     /// Looks in a row at which goroutines waited.
-    pub(crate) waiting: AtomicU32,
+    pub(crate) waiting: AtomicUsize,
     /// When the oldest were last let begin.
     pub(crate) elders_at: AtomicU64,
     /// When all had begun.

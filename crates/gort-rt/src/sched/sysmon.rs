@@ -11,7 +11,7 @@
 //! It looks for events of descriptors where nobody else does. Then it wakes an idle P for work that the lazy wakers left
 //! waiting, or for timers that are overdue, and about once a second gives memory of surplus dead goroutines back.
 
-use crate::atomic::{AtomicU32, Ordering};
+use crate::atomic::{bound, AtomicU32, Ordering};
 use crate::chaos::{self, late, Whim};
 use crate::os::{self, Thread};
 use crate::poll;
@@ -40,9 +40,9 @@ const LONGEST: u64 = 10_000_000;
 /// The longest pause while some Ps run and some are idle: waiting work should reach an idle processor soon.
 const LONGEST_WITH_IDLE: u64 = 1_000_000;
 /// At how many looks in a row goroutines must wait on a P that switches before an idle P is woken for them.
-const LOOKS_IN_VAIN: u32 = 2;
+const LOOKS_IN_VAIN: usize = bound(2, 1);
 /// The same where all that waits is in runnext, whose turn comes soon as a rule.
-const LOOKS_AT_RUNNEXT: u32 = 4;
+const LOOKS_AT_RUNNEXT: usize = bound(4, 1);
 /// Looks without an event before the pause grows.
 const PATIENCE: u32 = 50;
 /// How long nobody must have looked for events before sysmon does, in nanoseconds.
