@@ -8,6 +8,7 @@
 use gort_rt::{ffi, thread};
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
@@ -199,10 +200,19 @@ fn calls_out_and_sleeps_pass_nothing_by() {
 #[ignore = "for ci/race.sh, to see that the tool sees: nothing orders these accesses"]
 fn a_race_on_purpose() {
     let there = Plain::<u64>::default();
+    // All have begun, which orders nothing: else one may be over before the next begins, and what a thread's end and a thread's
+    // beginning share would order the two.
+    let begun = AtomicUsize::new(0);
     thread::scope(|s| {
         for i in 0..4 {
-            let there = &there;
-            s.spawn(move || (0..1000).for_each(|n| there.set(there.get() + n * i)));
+            let (there, begun) = (&there, &begun);
+            s.spawn(move || {
+                begun.fetch_add(1, Relaxed);
+                while begun.load(Relaxed) < 4 {
+                    std::thread::yield_now();
+                }
+                (0..1000).for_each(|n| there.set(there.get() + n * i));
+            });
         }
     });
     assert_ne!(there.get(), u64::MAX);
