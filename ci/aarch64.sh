@@ -121,8 +121,9 @@ skipped=(
     a_forked_childs_threads_are_real
     what_children_leave
     bad_arguments
-    # It has no epoll_pwait2.
+    # It has no epoll_pwait2, and keeps the two signals of the highest numbers to itself.
     with_a_signal_mask
+    all_are_blocked_for_a_while
     # The process's memory is its own as well.
     a_tree_takes_stacks_for_its_depth_only
     no_memory_is_lost_over_many_lives
