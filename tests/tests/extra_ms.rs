@@ -337,7 +337,7 @@ fn twelve_thousand_threads_alive_at_once() {
         let threads: Vec<_> = (0..crowd)
             .map(|_| {
                 let (inside, go) = (inside.clone(), go.clone());
-                CThread::sized(64 << 10, move || {
+                CThread::sized(libc::PTHREAD_STACK_MIN.max(64 << 10), move || {
                     ffi::callback(|| {
                         inside.send(()).unwrap();
                         *go.read().unwrap()
