@@ -178,15 +178,20 @@ fn forget_at_once(stream: &TcpStream) {
     assert_eq!(set, 0);
 }
 
+/// A connection that the calling goroutine has accepted, as a rule after it has waited: then the listener is known to wait.
+fn waited_for(listener: &TcpListener, address: SocketAddr) -> TcpStream {
+    let client = thread::spawn(move || TcpStream::connect(address).unwrap());
+    listener.accept().unwrap();
+    client.join().unwrap()
+}
+
 /// The kernel leaves a connection in the listener's queue when there is no number for it, and does not report it again.
 #[test]
 fn a_connection_that_had_no_room_is_there_next_time() {
     alone("a_connection_that_had_no_room_is_there_next_time", || {
         let (listener, address) = listener();
         on_goroutine(|| {
-            let client = thread::spawn(move || TcpStream::connect(address).unwrap());
-            listener.accept().unwrap(); // waits, and with this one the queue is known to be empty
-            let _first = client.join().unwrap();
+            let _first = waited_for(&listener, address); // with which the queue is known to be empty
             let _second = TcpStream::connect(address).unwrap();
             let highest = fs::read_dir("/proc/self/fd").unwrap().count() as u64;
             let limit = |n| {
@@ -213,9 +218,7 @@ fn a_listener_is_not_read_from() {
     alone("a_listener_is_not_read_from", || {
         let (listener, address) = listener();
         on_goroutine(|| {
-            let client = thread::spawn(move || TcpStream::connect(address).unwrap());
-            listener.accept().unwrap();
-            let _first = client.join().unwrap();
+            let _first = waited_for(&listener, address);
             let _second = TcpStream::connect(address).unwrap();
             listener.accept().unwrap(); // and now it is known that no connection is left
             let mut byte = 0u8;
