@@ -50,9 +50,10 @@ use std::time::Duration;
 /// # Unloading
 /// After this a library that contains gort, and that its host has loaded by `dlopen`, may be closed by `dlclose`: everything that
 /// the runtime holds goes with it. (What stays is the C library's: `malloc`'s caches of goroutines, one for each of those that
-/// there were at a time and that have allocated, about 0.7 KiB.) As with any library no thread may be on its way through the library's code then, nor in the
-/// destructors at a thread's end: a thread that has called in lives on, or has been joined. Until this has been called the
-/// library stays loaded, however often it is closed; the host opens it once more to shut the runtime down.
+/// there were at a time and that have allocated, about 0.7 KiB.) As with any library no thread may be on its way through the
+/// library's code then, nor in the destructors at a thread's end: a thread that has called in lives on, or has been joined.
+/// Until this has been called the library stays loaded, however often it is closed; the host opens it once more to shut the
+/// runtime down.
 ///
 /// It also stays in some cases that are not gort's to choose. The C library keeps it while a thread lives whose thread-local
 /// variables of this library have destructors. And where somebody has installed a signal handler after the runtime started

@@ -10,7 +10,7 @@ use crate::chaos::{self, Whim};
 use crate::os;
 use crate::poll;
 use crate::sched::find;
-use crate::sched::global::{sched, Batch};
+use crate::sched::global::{sched, Batch, Sched};
 use crate::sched::m::{self, M};
 use crate::sched::p::P;
 use crate::sched::wake;
@@ -34,6 +34,11 @@ pub(crate) fn detach_p(m: &M) -> Option<&'static P> {
     m.p.store(ptr::null_mut(), Ordering::Relaxed);
     p.m.store(ptr::null_mut(), Ordering::Release);
     Some(p)
+}
+
+/// Whether there may be events of descriptors, and no M sleeps in a wait for them.
+pub(crate) fn nobody_polls(s: &Sched) -> bool {
+    poll::in_use() && !s.idle.lock().polling
 }
 
 /// Takes an idle P, if there is one.

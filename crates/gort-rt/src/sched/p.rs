@@ -84,7 +84,8 @@ pub(crate) struct Seen {
     pub(crate) all_begun_at: AtomicU64,
 }
 
-// SAFETY: `free`, `blocks`, `young`, `credit`, `room`, `looked_at`, `looked`, `alone` and `dice` belong to the holder of the P, of whom there is one.
+// SAFETY: `free`, `blocks`, `young`, `credit`, `room`, `looked_at`, `looked`, `alone` and `dice` belong to the holder of the P,
+// of whom there is one.
 unsafe impl Sync for P {}
 // SAFETY: nothing in a P is tied to a thread.
 unsafe impl Send for P {}

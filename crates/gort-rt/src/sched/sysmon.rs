@@ -18,6 +18,7 @@ use crate::poll;
 use crate::sched::deadlock;
 use crate::sched::gfree;
 use crate::sched::global::{sched, Sched};
+use crate::sched::idle;
 use crate::sched::m::M;
 use crate::sched::p::P;
 use crate::sched::procs;
@@ -198,8 +199,7 @@ impl StandIn {
 /// Whether every P is idle and, unless no thread could be had for one, without work, and none is too many, somebody waits for
 /// events if there may be any, and chaos keeps no goroutine back.
 fn all_idle(s: &Sched) -> bool {
-    let unpolled = || poll::in_use() && !s.idle.lock().polling;
-    s.all_ps_idle() && !unpolled() && !s.ps.too_many() && !s.ps.iter().any(P::has_work) && !late::any()
+    s.all_ps_idle() && !idle::nobody_polls(s) && !s.ps.too_many() && !s.ps.iter().any(P::has_work) && !late::any()
 }
 
 /// Whether goroutines could run and nobody runs any.

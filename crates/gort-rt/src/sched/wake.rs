@@ -11,7 +11,6 @@
 use crate::atomic::{fence, Ordering};
 use crate::chaos::late;
 use crate::os;
-use crate::poll;
 use crate::sched::batch::Batch;
 use crate::sched::g::{Claim, Ticket};
 use crate::sched::global::{sched, Sched};
@@ -207,7 +206,7 @@ fn leave_to_sysmon(p: &'static P) {
 /// when nobody did. Sees to it that one of them waits for events.
 pub(crate) fn see_to_events() {
     let s = sched();
-    if !poll::in_use() || s.idle.lock().polling {
+    if !idle::nobody_polls(s) {
         return;
     }
     // An M that stops spinning after this sees that events are wanted; one that spins still is counted.
@@ -219,8 +218,7 @@ pub(crate) fn see_to_events() {
 fn hand_off_to(p: &'static P, start: fn(&'static P)) {
     let s = sched();
     // When the last P goes idle somebody must sleep in a wait for events: who goes to sleep himself sees to it, and we here.
-    let unpolled = poll::in_use() && !s.idle.lock().polling;
-    if unpolled || p.has_work() || s.has_global() || crate::time::next_of_all() <= os::now() {
+    if idle::nobody_polls(s) || p.has_work() || s.has_global() || crate::time::next_of_all() <= os::now() {
         start(p);
         return;
     }
