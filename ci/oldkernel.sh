@@ -20,11 +20,11 @@ runner=$(cd "$target" && pwd)/debug/old_kernel
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$runner ENOSYS since-4.4,membarrier,advice"
 export GORT_FSGSBASE=0
 export GLIBC_TUNABLES=glibc.pthread.rseq=0
-# These are about what an old kernel has not: more guards than vm.max_map_count allows, of 100,000 goroutines, of storms, and for
+# These are about what an old kernel has not: more guards than vm.max_map_count allows, of 100,000 goroutines, and for
 # the stacks that 1024 Ps keep ready; guards that take no mappings, whose failures do not come out of spawn; process
 # descriptors, without which a wait for a child holds a thread; epoll_pwait2.
-missing=(a_thousand_and_twenty_four_ps_work a_hundred_thousand_at_once abort_in_a_storm exec_in_a_storm exit_in_a_storm
-    many_exit_at_once it_is_as_many_as_were_asked_for twelve_thousand_threads_in_turn_leave_nothing two_hundred_wait_for_two_hundred
+missing=(a_thousand_and_twenty_four_ps_work a_hundred_thousand_at_once many_exit_at_once
+    it_is_as_many_as_were_asked_for twelve_thousand_threads_in_turn_leave_nothing two_hundred_wait_for_two_hundred
     waitid_answers_as_the_kernel_does with_a_signal_mask faults_happen_and_are_errors_or_fallbacks)
 cargo test --locked --no-fail-fast "$@" -- "${missing[@]/#/--skip=}"
 echo "ci/oldkernel.sh: all passed in $SECONDS s"

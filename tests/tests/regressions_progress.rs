@@ -146,6 +146,30 @@ fn guards_that_run_out_are_an_error_of_spawn() {
     }
 }
 
+#[test]
+fn spawners_that_wait_for_nobody_leave_guards_for_others() {
+    const NAME: &str = "spawners_that_wait_for_nobody_leave_guards_for_others";
+    needs_goroutines!("threads that nobody waits for have no bound");
+    if role().is_none() {
+        let rerun = Rerun::of(NAME, "child").env("GORT_PROCS", 4).env("GORT_GUARD", "mprotect");
+        rerun.inherit("GORT_CHAOS").run().success();
+        return;
+    }
+    // Four Ps would keep 65,536 that have not begun, were it only for memory.
+    static ENDED: AtomicUsize = AtomicUsize::new(0);
+    let spawners: Vec<_> = (0..8)
+        .map(|_| {
+            thread::spawn(|| {
+                for _ in 0..20_000 {
+                    drop(thread::spawn(|| ENDED.fetch_add(1, SeqCst))); // panics where there is no guard for it
+                }
+            })
+        })
+        .collect();
+    spawners.into_iter().for_each(|g| g.join().unwrap());
+    assert!(eventually(LONG, || ENDED.load(SeqCst) == 8 * 20_000));
+}
+
 /// The number of goroutines in a tree that is `depth` deep, where each has `width` children and waits for them.
 fn tree(width: usize, depth: usize) -> usize {
     if depth == 0 {

@@ -14,7 +14,7 @@ use crate::sched::revoke;
 use crate::sched::ring::Ring;
 use crate::sched::runnext::RunNext;
 use crate::sched::task::Task;
-use crate::sched::young::{Young, ENOUGH};
+use crate::sched::young::{self, Young};
 use crate::time::Shard;
 use core::cell::{Cell, UnsafeCell};
 use core::ptr;
@@ -181,7 +181,7 @@ impl P {
     /// Whether a goroutine that runs here should let others run, because its slice is used up or it spawns far ahead.
     #[inline]
     pub(crate) fn wants_to_switch(&self) -> bool {
-        self.preempt.load(Ordering::Relaxed) || self.young_len.load(Ordering::Relaxed) > ENOUGH
+        self.preempt.load(Ordering::Relaxed) || self.young_len.load(Ordering::Relaxed) > young::enough()
     }
 
     /// Owner: the next goroutine to begin.

@@ -41,6 +41,7 @@ use crate::sched::pool;
 use crate::sched::revoke;
 use crate::sched::task;
 use crate::sched::wake;
+use crate::sched::young;
 use crate::stack;
 use core::mem;
 use core::ops::Deref;
@@ -139,8 +140,14 @@ pub(crate) fn begin(s: &'static Sched, n: usize) -> Result<(), i32> {
     idle.begin(first, others);
     s.ps.in_use.store(n, Ordering::SeqCst);
     s.ps.wanted.store(n, Ordering::SeqCst);
-    stack::keep_spare(n * pool::PER_P);
+    share_stacks(n);
     Ok(())
+}
+
+/// Each of `n` Ps may keep stacks for goroutines that it has none for now, and have goroutines that wait to begin.
+fn share_stacks(n: usize) {
+    stack::keep_spare(n * pool::PER_P);
+    young::share(stack::most(), n);
 }
 
 /// Makes it `n` Ps from now on: 1 to `MOST`. Returns how many were wanted before.
@@ -149,9 +156,8 @@ pub(crate) fn set(s: &'static Sched, n: usize) -> usize {
     let mut idle = s.idle.lock();
     let before = s.ps.wanted.swap(n, Ordering::SeqCst);
     if n > before {
-        // Each P may keep stacks for goroutines that it has none for now: fewer can be promised.
-        stack::keep_spare(n * pool::PER_P);
-        budget::reckon_again();
+        share_stacks(n);
+        budget::reckon_again(); // fewer can be promised
     }
     while s.ps.in_use.load(Ordering::Relaxed) < n {
         let p = idle.take_retired().unwrap_or_else(|| s.ps.make());

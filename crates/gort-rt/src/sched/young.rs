@@ -9,16 +9,32 @@
 //! for the most work, by moving them to its ring. It does so where it spawns and where it chooses the next goroutine; if it
 //! comes to neither for a whole time slice, sysmon takes the P from it, and the list with it.
 
+use crate::atomic::{AtomicUsize, Ordering};
 use crate::sched::task::Task;
 use core::ptr;
 
 /// Tasks that are shown at a time.
 const SHOW: usize = 16;
-/// A goroutine that spawns while so many have not begun lets some of them begin first: memory for a goroutine that has not
-/// begun is small, but not nothing.
-pub(crate) const ENOUGH: usize = 16384;
+/// See [`enough`]: the most, and the least where stacks are few.
+const ENOUGH: [usize; 2] = [16384, 64];
 /// Every so many beginnings the oldest is next.
 const OLDEST_EVERY: u32 = 256;
+
+static ENOUGH_NOW: AtomicUsize = AtomicUsize::new(ENOUGH[0]);
+
+/// A goroutine that spawns while so many have not begun on its P lets some of them begin first: memory for a goroutine that
+/// has not begun is small, but not nothing, and each has been promised a stack.
+pub(crate) fn enough() -> usize {
+    ENOUGH_NOW.load(Ordering::Relaxed)
+}
+
+/// There are `ps` Ps from now on, and there can be `stacks` stacks in all, if their number has a limit: no more than a quarter
+/// of them goes to goroutines that have not begun. Otherwise a few that spawn without waiting would use up, on a kernel whose
+/// guards take mappings, what the goroutines that have begun are too few to use.
+pub(crate) fn share(stacks: Option<usize>, ps: usize) {
+    let [most, least] = ENOUGH;
+    ENOUGH_NOW.store(stacks.map_or(most, |n| (n / 4 / ps).clamp(least, most)), Ordering::Relaxed);
+}
 
 /// See the module's head. Linked through `Task::next` (to the older) and `Task::prev` (to the younger).
 pub(crate) struct Young {
@@ -122,6 +138,18 @@ mod tests {
         order.sort_unstable();
         assert_eq!(order, (0..300).collect::<Vec<_>>(), "each once");
         assert_eq!(young.len(), 0);
+    }
+
+    #[test]
+    fn few_wait_to_begin_where_stacks_are_few() {
+        let enough = |stacks, ps| {
+            share(stacks, ps);
+            enough()
+        };
+        assert_eq!(enough(Some(31_741), 2), 3967);
+        assert_eq!(enough(Some(31_741), 1024), 64);
+        assert_eq!(enough(Some(1 << 20), 2), 16384);
+        assert_eq!(enough(None, 1024), 16384);
     }
 
     #[test]

@@ -121,6 +121,16 @@ impl Guards {
         }
     }
 
+    /// How many guards there can be, if they take mappings.
+    pub(super) fn most(&self) -> Option<usize> {
+        (self.kind() == Guard::Protect).then(|| self.reckon())
+    }
+
+    /// How many guards by `mprotect` there may be.
+    fn reckon(&self) -> usize {
+        allowed_guards((self.max_mappings)().unwrap_or(DEFAULT_MAX_MAPPINGS))
+    }
+
     /// Makes the [`GUARD`] bytes from `start` fault.
     ///
     /// # Safety
@@ -168,7 +178,7 @@ impl Guards {
         if guards < self.allowed.load(Relaxed) {
             return Ok(());
         }
-        let allowed = allowed_guards((self.max_mappings)().unwrap_or(DEFAULT_MAX_MAPPINGS));
+        let allowed = self.reckon();
         self.allowed.store(allowed, Relaxed);
         if guards < allowed {
             Ok(())
@@ -221,8 +231,10 @@ mod tests {
         let guards = Guards::new(|| None);
         guards.init(Some(Guard::Protect));
         assert_eq!(guards.kind(), Guard::Protect);
+        assert_eq!(guards.most(), Some(31_741));
         guards.init(Some(Guard::Markers));
         assert_eq!(guards.kind(), Guard::Markers);
+        assert_eq!(guards.most(), None);
         guards.init(None);
         assert_eq!(guards.kind() == Guard::Markers, markers_work());
     }

@@ -123,6 +123,11 @@ pub(crate) fn keep_spare(stacks: usize) {
     ARENA.keep_spare(stacks);
 }
 
+/// How many stacks there can be, if guards limit their number.
+pub(crate) fn most() -> Option<usize> {
+    ARENA.guards().most()
+}
+
 /// A stack with at least `usable` bytes between `lo` and `hi`; 0 gives the smallest there is. The memory is zero.
 pub(crate) fn alloc(usable: usize) -> Result<Slot, AllocError> {
     ARENA.alloc(usable)
