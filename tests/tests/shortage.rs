@@ -10,7 +10,7 @@ use gort_tests::subprocess::{role, Rerun};
 use gort_tests::watch::Shortage;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 /// Runs the test once for each number of Ps; true in the process where it should do its work. Not with chaos, which asks for
@@ -221,6 +221,27 @@ fn the_limit_on_mappings_is_an_error_at_spawn() {
         })
     });
     nothing_is_lost(&arrived, all.collect());
+}
+
+#[test]
+fn a_crowd_at_the_limit_leaves_mappings_for_kernel_threads() {
+    needs_goroutines!("the crowd is of kernel threads itself");
+    if !alone("a_crowd_at_the_limit_leaves_mappings_for_kernel_threads", "mprotect") {
+        return;
+    }
+    let arrived = Arc::new(AtomicUsize::new(0));
+    let (all, text) = spawn_to_the_limit(&arrived);
+    assert!(text.contains("vm.max_map_count"), "{text}");
+    // std ends the process if a thread of its own finds no mapping for its signal stack.
+    let met = Arc::new(Barrier::new(1000));
+    let threads: Vec<_> = (0..1000)
+        .map(|_| {
+            let met = met.clone();
+            std::thread::spawn(move || met.wait())
+        })
+        .collect();
+    threads.into_iter().for_each(|t| _ = t.join().unwrap());
+    nothing_is_lost(&arrived, all);
 }
 
 #[test]

@@ -146,8 +146,8 @@ mod tests {
             share(stacks, ps);
             enough()
         };
-        assert_eq!(enough(Some(31_741), 2), 3967);
-        assert_eq!(enough(Some(31_741), 1024), 64);
+        assert_eq!(enough(Some(24_573), 2), 3071);
+        assert_eq!(enough(Some(24_573), 1024), 64);
         assert_eq!(enough(Some(1 << 20), 2), 16384);
         assert_eq!(enough(None, 1024), 16384);
     }

@@ -203,23 +203,23 @@ fn numbers_are_unique_across_chunks_and_classes() {
 
 #[test]
 fn the_map_limit_is_an_error_and_slots_are_not_lost() {
-    let arena = arena_with(1 << 22, || Some(8));
+    let arena = arena_with(1 << 22, || Some(16));
     arena.guards().init(Some(Guard::Protect));
-    let slots: Vec<Slot> = (0..4).map(|_| arena.alloc(0).unwrap()).collect();
+    let slots: Vec<Slot> = (0..6).map(|_| arena.alloc(0).unwrap()).collect();
     for _ in 0..3 {
-        assert_eq!(arena.alloc(0).err(), Some(AllocError::MapLimit { max_map_count: 8, guards: 4 }));
+        assert_eq!(arena.alloc(0).err(), Some(AllocError::MapLimit { max_map_count: 16, guards: 6 }));
     }
-    assert_eq!(arena.stacks(), 5, "the one that could not be guarded was kept for the next try");
+    assert_eq!(arena.stacks(), 7, "the one that could not be guarded was kept for the next try");
     release(arena, slots[1]);
     assert_eq!(arena.alloc(0).unwrap().index, slots[1].index, "guarded slots can be used again");
 }
 
 #[test]
 fn what_is_promised_can_be_had_at_the_map_limit() {
-    static MAX: AtomicUsize = AtomicUsize::new(12);
+    static MAX: AtomicUsize = AtomicUsize::new(16);
     let arena = arena_with(1 << 22, || Some(MAX.load(Relaxed)));
     arena.guards().init(Some(Guard::Protect));
-    let too_many = Err(AllocError::MapLimit { max_map_count: 12, guards: 6 });
+    let too_many = Err(AllocError::MapLimit { max_map_count: 16, guards: 6 });
     assert_eq!(arena.ensure(0, 4), Ok(4));
     assert_eq!(arena.ensure(0, 7), too_many, "and what could be made is there");
     assert_eq!(arena.ensure(0, 6), Ok(6));

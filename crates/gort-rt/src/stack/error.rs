@@ -91,8 +91,8 @@ mod tests {
 
     #[test]
     fn messages_say_what_to_do() {
-        let limit = AllocError::MapLimit { max_map_count: 65_530, guards: 31_741 }.to_string();
-        for part in ["vm.max_map_count is 65530", "31741 are guarded", "sysctl -w vm.max_map_count=2200000"] {
+        let limit = AllocError::MapLimit { max_map_count: 65_530, guards: 24_573 }.to_string();
+        for part in ["vm.max_map_count is 65530", "24573 are guarded", "sysctl -w vm.max_map_count=2200000"] {
             assert!(limit.contains(part), "{limit}");
         }
         let space = AllocError::NoAddressSpace { slot: 1 << 18, stacks: 12, errno: libc::ENOMEM }.to_string();
