@@ -14,7 +14,7 @@ fn sizes(args: &[&str], procs: u32) {
 fn many_alive_each_touched_twice() {
     needs_goroutines!("there are more than the system has threads, or kernel threads are counted");
     for procs in [1, 2] {
-        sizes(&["alive", "30000"], procs);
+        sizes(&["alive", "20000"], procs);
     }
 }
 
