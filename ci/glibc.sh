@@ -91,19 +91,21 @@ for release in "$@"; do
 done
 for release in "${releases[@]}"; do need "$release"; done
 
-# What tests compile while they run must do for the oldest too.
+current=$work/current
+own_loader=-Wl,--dynamic-linker=$current/ld-linux-x86-64.so.2,-rpath,$current,--disable-new-dtags
+
+# What tests compile while they run must do for the oldest too, and be loaded by the same loader.
 compiler=$work/cc
 cat >"$compiler" <<SH
 #!/bin/sh
-exec cc --sysroot="$sysroot" -B"$sysroot/usr/$libraries" -L"$sysroot/usr/$libraries" "\$@"
+exec cc --sysroot="$sysroot" -B"$sysroot/usr/$libraries" -L"$sysroot/usr/$libraries" "$own_loader" "\$@"
 SH
 chmod +x "$compiler"
 
 echo "--> building"
-current=$work/current
 link=(-L "native=$sysroot/usr/$libraries" -L "native=$sysroot/usr/lib/gcc/x86_64-linux-gnu/10"
     -C "link-arg=--sysroot=$sysroot" -C "link-arg=-B$sysroot/usr/$libraries"
-    -C "link-arg=-Wl,--dynamic-linker=$current/ld-linux-x86-64.so.2,-rpath,$current,--disable-new-dtags")
+    -C "link-arg=$own_loader")
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="${link[*]}"
 export CFLAGS_x86_64_unknown_linux_gnu="--sysroot=$sysroot"
 cpp=$sysroot/usr/include
