@@ -3,12 +3,13 @@
 //! Asserted: a thing is with one holder at a time, who sees what the one before it wrote; none is lost.
 
 use crate::engine::{keep, spawn, Tracked};
-use crate::sched::pool::{Depot, Link, List};
+use crate::sched::pool::{Depot, Kept, Link};
 use core::cell::Cell;
 use core::ptr;
 
 struct Thing {
     next: Cell<*const Thing>,
+    next_batch: Cell<*const Thing>,
     uses: Tracked<u32>,
 }
 
@@ -16,10 +17,14 @@ impl Link for Thing {
     fn next(&self) -> &Cell<*const Thing> {
         &self.next
     }
+
+    fn next_batch(&self) -> &Cell<*const Thing> {
+        &self.next_batch
+    }
 }
 
 fn thing() -> &'static Thing {
-    keep(Thing { next: Cell::new(ptr::null()), uses: Tracked::new(0) })
+    keep(Thing { next: Cell::new(ptr::null()), next_batch: Cell::new(ptr::null()), uses: Tracked::new(0) })
 }
 
 fn uses(thing: *const Thing) {
@@ -33,16 +38,13 @@ pub(super) fn two_ps_and_sysmon() {
     // SAFETY: nobody else has the things.
     unsafe { depot.put_shared(thing()) };
     let poor = spawn(move || {
-        let mut own = List::new();
+        let mut own = Kept::new();
         if let Some(thing) = depot.get(&mut own) {
             uses(thing);
             // SAFETY: it was taken from there, by us.
             unsafe { depot.put(&mut own, thing) };
         }
-        while let Some(thing) = own.pop() {
-            // SAFETY: as above.
-            unsafe { depot.put_shared(thing) };
-        }
+        depot.give_back(&mut own);
     });
     let sysmon = spawn(move || {
         assert!(depot.surplus().pop().is_none(), "it has not looked before");
@@ -53,17 +55,14 @@ pub(super) fn two_ps_and_sysmon() {
             unsafe { depot.put_shared(thing) };
         }
     });
-    let mut own = List::new();
+    let mut own = Kept::new();
     for _ in 0..3 {
         let thing = thing();
         uses(thing);
         // SAFETY: it is new.
         unsafe { depot.put(&mut own, thing) };
     }
-    while let Some(thing) = own.pop() {
-        // SAFETY: it was taken from there.
-        unsafe { depot.put_shared(thing) };
-    }
+    depot.give_back(&mut own);
     for other in [poor, sysmon] {
         other.join().expect("it has not panicked");
     }

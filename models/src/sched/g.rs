@@ -33,6 +33,7 @@ pub(crate) struct G {
     pub(crate) tp: Cell<usize>,
     pub(crate) task: Task,
     pub(crate) next: Cell<*const G>,
+    pub(crate) next_batch: Cell<*const G>,
     pub(crate) locked_m: Cell<*const M>,
     pub(crate) locks: Cell<u32>,
     pub(crate) kind: Kind,
@@ -55,6 +56,7 @@ impl G {
             tp: Cell::new(0),
             task: Task::of_goroutine(),
             next: Cell::new(ptr::null()),
+            next_batch: Cell::new(ptr::null()),
             locked_m: Cell::new(ptr::null()),
             locks: Cell::new(0),
             kind,
@@ -136,6 +138,10 @@ impl G {
 impl Link for G {
     fn next(&self) -> &Cell<*const G> {
         &self.next
+    }
+
+    fn next_batch(&self) -> &Cell<*const G> {
+        &self.next_batch
     }
 }
 

@@ -31,4 +31,8 @@ impl Link for Task {
     fn next(&self) -> &Cell<*const Task> {
         &self.next
     }
+
+    fn next_batch(&self) -> &Cell<*const Task> {
+        &self.prev
+    }
 }

@@ -66,6 +66,8 @@ pub(crate) struct G {
     pub(crate) task: Task,
     /// The next G in the free list that holds this one.
     pub(crate) next: Cell<*const G>,
+    /// The top of the next batch of dead Gs; see `pool`.
+    pub(crate) next_batch: Cell<*const G>,
     /// The M that this goroutine is locked to, or null.
     pub(crate) locked_m: Cell<*const M>,
     /// How often `lock_os_thread` is in force.
@@ -113,6 +115,7 @@ impl G {
             tp: Cell::new(0),
             task: Task::of_goroutine(),
             next: Cell::new(ptr::null()),
+            next_batch: Cell::new(ptr::null()),
             locked_m: Cell::new(ptr::null()),
             locks: Cell::new(0),
             kind,

@@ -23,6 +23,10 @@ impl Link for G {
     fn next(&self) -> &Cell<*const G> {
         &self.next
     }
+
+    fn next_batch(&self) -> &Cell<*const G> {
+        &self.next_batch
+    }
 }
 
 static DEPOT: Depot<G> = Depot::new();

@@ -9,7 +9,7 @@ use crate::sched::census::Census;
 use crate::sched::g::G;
 use crate::sched::global::{sched, Batch};
 use crate::sched::m::M;
-use crate::sched::pool::List;
+use crate::sched::pool::Kept;
 use crate::sched::revoke;
 use crate::sched::ring::Ring;
 use crate::sched::runnext::RunNext;
@@ -37,9 +37,9 @@ pub(crate) struct P {
     runnext: RunNext<Task>,
     ring: Ring<Task>,
     /// Dead goroutines for reuse; the holder's.
-    pub(crate) free: UnsafeCell<List<G>>,
+    pub(crate) free: UnsafeCell<Kept<G>>,
     /// Blocks for goroutines to be; the holder's.
-    pub(crate) blocks: UnsafeCell<List<Task>>,
+    pub(crate) blocks: UnsafeCell<Kept<Task>>,
     /// Goroutines that were spawned here and have not begun; the holder's.
     young: UnsafeCell<Young>,
     /// How many; the holder writes.
@@ -101,8 +101,8 @@ impl P {
             wakes: AtomicU32::new(0),
             runnext: RunNext::new(),
             ring: Ring::new(),
-            free: UnsafeCell::new(List::new()),
-            blocks: UnsafeCell::new(List::new()),
+            free: UnsafeCell::new(Kept::new()),
+            blocks: UnsafeCell::new(Kept::new()),
             young: UnsafeCell::new(Young::new()),
             young_len: AtomicUsize::new(0),
             elders: AtomicUsize::new(0),

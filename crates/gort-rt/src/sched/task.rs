@@ -107,6 +107,10 @@ impl Link for Task {
     fn next(&self) -> &Cell<*const Task> {
         &self.next
     }
+
+    fn next_batch(&self) -> &Cell<*const Task> {
+        &self.prev
+    }
 }
 
 static BLOCKS: Depot<Task> = Depot::new();
