@@ -45,15 +45,16 @@ pub(crate) const fn bound(_usual: usize, small: usize) -> usize {
     small
 }
 
-macro_rules! thread_local_in_models {
-    ($($(#[$attr:meta])* static $name:ident : $type:ty = const $init:block);* $(;)?) => {
+macro_rules! thread_word_in_models {
+    ($($(#[$attr:meta])* static $name:ident : $type:ty = $init:expr);* $(;)?) => {
         $(
             $(#[$attr])*
-            static $name: $crate::engine::Local<$type> = $crate::engine::Local::new(|| $init);
+            static $name: $crate::engine::Local<core::cell::Cell<$type>> =
+                $crate::engine::Local::new(|| core::cell::Cell::new($init));
         )*
     };
 }
-pub(crate) use thread_local_in_models as thread_local;
+pub(crate) use thread_word_in_models as thread_word;
 
 /// What fits a word.
 pub(crate) trait Bits: Copy {

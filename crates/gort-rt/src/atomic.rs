@@ -4,13 +4,13 @@
 //! package `models` compiles the same source files with a room of this name of its own, in which every operation is a step
 //! that a checker orders against those of other threads. Here each item is the real one.
 
+pub(crate) use crate::os::thread_word;
 pub(crate) use core::cell::UnsafeCell;
 pub(crate) use core::hint::spin_loop;
 pub(crate) use core::sync::atomic::{
     compiler_fence, fence, AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 };
 pub(crate) use std::sync::OnceLock;
-pub(crate) use std::thread_local;
 
 /// The frequent side of an asymmetric fence: keeps the compiler from reordering, since the rare side
 /// ([`crate::os::membarrier`]) makes the processors' fence for both.

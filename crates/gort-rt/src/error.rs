@@ -1,6 +1,7 @@
 //! What can go wrong when the runtime starts or a goroutine is made.
 
 use crate::identity;
+use crate::os::code;
 use crate::stack;
 use std::fmt;
 use std::io;
@@ -24,27 +25,27 @@ impl Error {
 
     /// An environment variable with a value that means nothing.
     pub(crate) fn variable(name: &str, value: &std::ffi::OsStr, wanted: &str) -> Error {
-        Error { text: format!("{name} is {value:?}; it must be {wanted}"), errno: Some(libc::EINVAL) }
+        Error { text: format!("{name} is {value:?}; it must be {wanted}"), errno: Some(code::INVALID) }
     }
 
     /// A wrong argument or the wrong moment.
     pub(crate) fn invalid(text: String) -> Error {
-        Error { text, errno: Some(libc::EINVAL) }
+        Error { text, errno: Some(code::INVALID) }
     }
 
     /// There is no runtime to do it.
     pub(crate) fn shut(text: String) -> Error {
-        Error { text, errno: Some(libc::ESHUTDOWN) }
+        Error { text, errno: Some(code::SHUT) }
     }
 
     /// Whether that is why.
     pub(crate) fn is_shut(&self) -> bool {
-        self.errno == Some(libc::ESHUTDOWN)
+        self.errno == Some(code::SHUT)
     }
 
     /// Somebody has to go first.
     pub(crate) fn busy(text: String) -> Error {
-        Error { text, errno: Some(libc::EBUSY) }
+        Error { text, errno: Some(code::BUSY) }
     }
 
     /// The system refused a kernel thread.
@@ -75,12 +76,11 @@ impl From<stack::AllocError> for Error {
 
 impl From<identity::Error> for Error {
     fn from(e: identity::Error) -> Error {
-        let errno = matches!(e, identity::Error::Variable(_)).then_some(libc::EINVAL);
-        let way_out = match e {
-            identity::Error::MissingSymbol(_) | identity::Error::Layout(_) => {
-                "; with GORT_BACKEND=threads a goroutine is a kernel thread, which needs nothing of that"
-            }
-            _ => "",
+        let errno = e.is_setting().then_some(code::INVALID);
+        let way_out = if e.leaves_threads() {
+            "; with GORT_BACKEND=threads a goroutine is a kernel thread, which needs nothing of that"
+        } else {
+            ""
         };
         Error { text: format!("{e}{way_out}"), errno }
     }

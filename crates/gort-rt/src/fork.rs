@@ -7,6 +7,7 @@
 use crate::ffi::extra_m;
 use crate::gate;
 use crate::identity;
+use crate::os;
 use crate::phase;
 use crate::tls::{self, SLOT_PARK};
 use core::ptr;
@@ -18,10 +19,7 @@ static CHILD: AtomicBool = AtomicBool::new(false);
 /// Registers for the child's side of fork; before the first goroutine and the first callback.
 pub(crate) fn init() {
     static DONE: Once = Once::new();
-    // SAFETY: `in_child` is a plain function that lives as long as this library; it only stores.
-    DONE.call_once(|| unsafe {
-        libc::pthread_atfork(None, None, Some(in_child));
-    });
+    DONE.call_once(|| os::at_fork(in_child));
 }
 
 /// What a child does that was made past the handlers (`_Fork`). Async-signal-safe.

@@ -17,7 +17,7 @@
 //! a goroutine starts, when a thread gets an M and when it leaves it. Compilers may therefore keep the word's address,
 //! and its value, over any call.
 
-use crate::atomic::thread_local;
+use crate::atomic::thread_word;
 use crate::sched::g::G;
 use core::cell::Cell;
 use core::ptr;
@@ -65,8 +65,8 @@ struct ZeroTls([usize; TLS_SLOTS]);
 /// What the TLS word of a thread without an M points at: six zero words in read-only memory.
 static ZERO_TLS: ZeroTls = ZeroTls([0; TLS_SLOTS]);
 
-thread_local! {
-    static TLS: Cell<*const usize> = const { Cell::new(&raw const ZERO_TLS.0 as *const usize) };
+thread_word! {
+    static TLS: *const usize = &raw const ZERO_TLS.0 as *const usize;
 }
 
 /// Reads a slot of the calling thread's or goroutine's block.
@@ -75,7 +75,7 @@ fn slot(i: usize) -> *const G {
     debug_assert!(i < TLS_SLOTS);
     // SAFETY: the word points at ZERO_TLS, at `m.tls` of a live M or at the block in the running goroutine's G; each has
     // TLS_SLOTS words and outlives its stay in the word (Ms are never freed, a G lives while it runs).
-    TLS.with(|tls| unsafe { *tls.get().add(i) as *const G })
+    unsafe { *TLS.get().add(i) as *const G }
 }
 
 /// The current G (goroutine, g0, or the G of a foreign thread that called in); null when this thread has no M.
@@ -93,7 +93,7 @@ pub(crate) fn current_goroutine() -> *const G {
 /// The block that the calling thread's or goroutine's word points at; none if that is the zero block.
 #[inline(always)]
 pub(crate) fn block<'a>() -> Option<&'a TlsBlock> {
-    let block = TLS.with(Cell::get);
+    let block = TLS.get();
     // SAFETY: it is not the zero block, so it is that of a live M or in the running goroutine's G, and stays there
     // while its code, or that of the thread, runs here.
     (!ptr::eq(block, ZERO_TLS.0.as_ptr())).then(|| unsafe { &*block.cast::<TlsBlock>() })
@@ -102,7 +102,7 @@ pub(crate) fn block<'a>() -> Option<&'a TlsBlock> {
 /// Whether the calling thread's or goroutine's word points at `block`.
 #[inline(always)]
 pub(crate) fn is_current(block: &TlsBlock) -> bool {
-    ptr::eq(TLS.with(Cell::get).cast(), block)
+    ptr::eq(TLS.get().cast(), block)
 }
 
 /// Points the calling thread's or goroutine's word at `block`; what Go calls `settls`.
@@ -110,12 +110,12 @@ pub(crate) fn is_current(block: &TlsBlock) -> bool {
 /// # Safety
 /// `block` outlives every read of the word by this thread or goroutine.
 pub(crate) unsafe fn settls(block: *const TlsBlock) {
-    TLS.with(|tls| tls.set(block.cast()));
+    TLS.set(block.cast());
 }
 
 /// Points the calling thread's word at [`ZERO_TLS`] again.
 pub(crate) fn clear_tls() {
-    TLS.with(|tls| tls.set(&raw const ZERO_TLS.0 as *const usize));
+    TLS.set(&raw const ZERO_TLS.0 as *const usize);
 }
 
 /// Stores into the block that the calling thread's word points at, as stray code would: for tests.
@@ -126,7 +126,7 @@ pub(crate) fn clear_tls() {
 #[doc(hidden)]
 pub unsafe fn stray_store() {
     // SAFETY: the fault is the purpose; the caller vouches that nothing else depends on this process.
-    TLS.with(|tls| unsafe { tls.get().cast_mut().write_volatile(1) });
+    unsafe { TLS.get().cast_mut().write_volatile(1) };
 }
 
 /// True when the calling thread has no M: its first read says "none".

@@ -21,11 +21,11 @@ use crate::sched::m::{self, M};
 use crate::sched::p::P;
 use crate::sched::waitword::{self, Stage};
 use crate::stack::{self, Slot};
+use core::ffi::c_int;
 use core::fmt::{self, Write};
 use core::ptr;
 use core::sync::atomic::Ordering;
 use std::io;
-use std::os::fd::RawFd;
 
 /// Writes what the runtime does at this moment to a descriptor, as text for people: processors, kernel threads, and each
 /// goroutine with its number and name, what it does or waits for, its stack, and the closure that it began with.
@@ -47,7 +47,7 @@ use std::os::fd::RawFd;
 ///
 /// # Errors
 /// The descriptor cannot be written to; `EBUSY` where 32 others write dumps at this moment.
-pub fn dump(fd: RawFd) -> io::Result<()> {
+pub fn dump(fd: c_int) -> io::Result<()> {
     write_with(fd, all).map_err(io::Error::from_raw_os_error)
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn list(s: &Sched, most: usize) {
 }
 
 /// Writes a text to a descriptor. The errno value if that does not take all of it.
-fn write_with(fd: RawFd, text: impl FnOnce(&mut Text) -> fmt::Result) -> Result<(), i32> {
+fn write_with(fd: c_int, text: impl FnOnce(&mut Text) -> fmt::Result) -> Result<(), i32> {
     let mut result = Ok(());
     with_room(|| {
         let mut out = Text::to(fd);

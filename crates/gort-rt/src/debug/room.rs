@@ -48,7 +48,7 @@ impl Room {
 /// none: `EBUSY` while too many others are in use.
 pub(super) fn with_room<F: FnOnce()>(f: F) -> Result<(), i32> {
     // Acquire: whoever had it before has left.
-    let room = ROOMS.iter().find(|room| !room.taken.swap(true, Ordering::Acquire)).ok_or(libc::EBUSY)?;
+    let room = ROOMS.iter().find(|room| !room.taken.swap(true, Ordering::Acquire)).ok_or(os::code::BUSY)?;
     let top = room.top();
     if let Ok(top) = top {
         // The kernel tells by the stack pointer whether the signal stack is in use: another handler would begin at its top,

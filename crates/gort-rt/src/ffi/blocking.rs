@@ -13,8 +13,8 @@ use core::mem::ManuallyDrop;
 /// goroutine's stack and thread-local storage, and may call back.
 ///
 /// ```
-/// let before = gort_rt::thread::spawn(|| gort_rt::ffi::blocking(|| unsafe { libc::getppid() }));
-/// assert!(before.join().unwrap() >= 0);
+/// let before = gort_rt::thread::spawn(|| gort_rt::ffi::blocking(|| unsafe { libc::getpid() }));
+/// assert!(before.join().unwrap() > 0);
 /// ```
 #[inline]
 pub fn blocking<T>(f: impl FnOnce() -> T) -> T {

@@ -12,6 +12,7 @@ use super::cancel;
 use super::extra_m::{self, dropm, needm, Bound};
 use crate::atomic::Ordering;
 use crate::gate;
+use crate::os;
 use crate::sched::g::{Kind, G};
 use crate::sched::m::{callbacks, M};
 use crate::tls;
@@ -97,8 +98,7 @@ pub(super) fn bind() -> Result<(&'static M, Bound), Refused> {
     if extra_m::is_changing() {
         return Err(Refused::Changing);
     }
-    // SAFETY: no preconditions.
-    Ok(needm(unsafe { libc::pthread_self() } as usize))
+    Ok(needm(os::thread_number()))
 }
 
 /// Counts a callback on a foreign thread, also when it ends by a panic. See `cancel` too.
@@ -221,7 +221,7 @@ pub fn callback_or_abort<T>(name: &'static str, f: impl FnOnce() -> T) -> T {
 #[cold]
 fn die(name: &str, text: &str) -> ! {
     let line = format!("gort: panic in {name}, which may not unwind into its C caller: {text}\n");
-    crate::os::write_stderr(line.as_bytes());
+    os::write_stderr(line.as_bytes());
     std::process::abort();
 }
 

@@ -39,7 +39,7 @@
 //! in C.
 
 use super::boundary;
-use crate::atomic::{thread_local, AtomicU32, AtomicUsize, OnceLock, Ordering};
+use crate::atomic::{thread_word, AtomicU32, AtomicUsize, OnceLock, Ordering};
 use crate::fork;
 use crate::gate;
 use crate::os::ExitKey;
@@ -48,7 +48,6 @@ use crate::sched::revoke;
 use crate::sync::rawmutex::RawMutex;
 use crate::tls;
 use crate::unload::{self, Since};
-use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::compiler_fence;
@@ -63,11 +62,11 @@ static LIST: RawMutex<List> = RawMutex::new(List(ptr::null()));
 static MADE: AtomicU32 = AtomicU32::new(0);
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
 
-thread_local! {
+thread_word! {
     /// True once this thread's key destructor has run: it is ending.
-    static ENDING: Cell<bool> = const { Cell::new(false) };
+    static ENDING: bool = false;
     /// True while this thread gets or loses an M: it may hold the list's lock. What a signal handler sees that calls in.
-    static CHANGING: Cell<bool> = const { Cell::new(false) };
+    static CHANGING: bool = false;
 }
 
 /// Figures for [`crate::stats`].

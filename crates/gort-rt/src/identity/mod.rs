@@ -107,6 +107,18 @@ pub(crate) enum Error {
     Os(&'static str, c_int),
 }
 
+impl Error {
+    /// Whether the environment asks for what has no meaning.
+    pub(crate) fn is_setting(&self) -> bool {
+        matches!(self, Error::Variable(_))
+    }
+
+    /// Whether goroutines can be kernel threads in place of that.
+    pub(crate) fn leaves_threads(&self) -> bool {
+        matches!(self, Error::MissingSymbol(_) | Error::Layout(_))
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -12,14 +12,13 @@ pub(crate) mod seat;
 use crate::debug::record::Origin;
 use crate::error::Error;
 use crate::gate;
-use crate::os::ExitKey;
+use crate::os::{self, code, ExitKey};
 use crate::sched::run::THREAD_STACK;
 use crate::stats::Stats;
 use crate::thread::Inner;
 use body::Body;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use ended::Ended;
-use std::os::unix::thread::JoinHandleExt;
 use std::sync::{Arc, OnceLock};
 use std::thread::Builder;
 
@@ -137,10 +136,9 @@ impl Threads {
         let made = unsafe { builder.spawn_unchecked(main) }.map_err(|e| {
             self.ended();
             self.left();
-            Error::no_thread("cannot start a goroutine's kernel thread", e.raw_os_error().unwrap_or(libc::EAGAIN))
+            Error::no_thread("cannot start a goroutine's kernel thread", e.raw_os_error().unwrap_or(code::AGAIN))
         })?;
-        // Neither joined nor detached here: the thread sees to it itself, or has done so already.
-        let _ = made.into_pthread_t();
+        os::leave_to_itself(made);
         Ok(())
     }
 }

@@ -7,27 +7,32 @@
 //!
 //! # Required items
 //!
-//! A platform supplies all of these. Errors are raw `errno` values.
+//! A platform supplies all of these. Errors are numbers as `std::io::Error::from_raw_os_error` takes them.
 //!
 //! | Item | Contract | Signal-safe |
 //! |---|---|---|
-//! | [`now`] | nanoseconds of a clock that never goes back and stands still while the machine is suspended | yes |
+//! | [`code`] | the numbers of errors that the runtime itself gives | yes |
+//! | [`thread_word`] | declare a word for each thread, and each goroutine, with an initial value | yes |
+//! | [`now`] | nanoseconds of a clock that never goes back (on Linux it stands still while the machine is suspended) | yes |
 //! | [`futex_wait`] | sleep while a word of this process holds a value, until woken or an absolute time | yes |
-//! | [`futex_wake`] | wake sleepers on a word; says how many | yes |
+//! | [`futex_wake`] | wake sleepers on a word | yes |
 //! | [`membarrier_register`] | once before [`membarrier`]; false when the platform has no such fence | no |
 //! | [`membarrier`] | every thread of the process executes a full fence before this returns | yes |
 //! | [`ExitKey`], [`forget_exit_keys`] | be told, on the thread itself, that a thread ends; not any more | no |
 //! | [`spawn_thread`] | start a kernel thread, on which no signal handler runs; allocates | no |
 //! | [`remember_mask`], [`take_signals`], [`refuse_signals`] | note which signals the starter of the runtime takes; let handlers run for the same ones on one of the runtime's threads, or for none | yes |
-//! | [`create_thread`], [`RealThreads`], [`wants_real_thread`] | start kernel threads where hooks make goroutines of threads | no |
+//! | [`leave_to_itself`] | let a thread of std's see to its own end | no |
+//! | [`RealThreads`]; [`create_thread`], [`wants_real_thread`] | start kernel threads where hooks make goroutines of threads | no |
 //! | [`available_cpus`] | how many processors this process may keep busy; allocates | no |
+//! | [`at_fork`] | be told of forks, in the child | no |
+//! | [`thread_number`] | what others name the calling thread by | yes |
 //! | [`forget_rseq`] | the kernel no longer writes to the calling thread's area for restartable sequences | yes |
 //! | [`getpid`] | the kernel's number of this process | yes |
 //! | [`gettid`] | the kernel's number of the calling thread | yes |
 //! | [`sched_yield`] | let another kernel thread run | yes |
 //! | [`sleep_ns`] | sleep at least so long, signals notwithstanding | yes |
 //! | [`read_file`] | read a file from its start into a buffer | yes |
-//! | [`write_stderr`] | write to descriptor 2, as far as it goes | yes |
+//! | [`write_stderr`] | write to the standard error, as far as it goes | yes |
 //! | [`write_all`] | write to a descriptor, waiting where it is full | yes |
 //! | [`activity`] | what a thread of this process does, if the kernel tells | yes |
 //! | [`thread_count`] | how many kernel threads this process has | yes |
@@ -47,6 +52,7 @@
 //! | [`mem::max_mappings`] | how many mappings the process may have, if there is a limit | yes |
 
 mod linux;
+use linux as system;
 
 use crate::chaos::{happens, Whim};
 use core::sync::atomic::AtomicU32;
@@ -56,12 +62,14 @@ use core::sync::atomic::AtomicU32;
 /// False says that the deadline has passed. True says any other thing: woken, the word had another value, a signal,
 /// chaos, or nothing at all; the caller looks at the word and decides.
 pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, deadline: Option<u64>) -> bool {
-    happens(Whim::Kernel, None) || linux::futex_wait(word, expected, deadline)
+    happens(Whim::Kernel, None) || system::futex_wait(word, expected, deadline)
 }
 
-pub(crate) use linux::{
-    activity, available_cpus, create_thread, epoll, forget_exit_keys, forget_rseq, futex_wake, getpid, gettid, mem,
-    membarrier, membarrier_register, now, on_signal_stack, poll, read_file, refuse_signals, remember_mask, sched_yield,
-    sleep_ns, spawn_thread, take_signals, thread_count, wants_real_thread, write_all, write_stderr, Activity, Blocked,
+pub(crate) use system::{
+    activity, at_fork, available_cpus, code, forget_exit_keys, futex_wake, getpid, gettid, leave_to_itself, mem,
+    membarrier, membarrier_register, now, on_signal_stack, refuse_signals, remember_mask, sched_yield, sleep_ns,
+    spawn_thread, take_signals, thread_count, thread_number, thread_word, write_all, write_stderr, Activity, Blocked,
     ExitKey, RealThreads, Thread,
 };
+
+pub(crate) use linux::{create_thread, epoll, forget_rseq, poll, read_file, wants_real_thread};

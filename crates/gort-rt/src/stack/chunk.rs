@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 use super::{Slot, GUARD};
 use crate::chaos::{happens, Whim};
 use crate::debug::record::{Name, Record};
-use crate::os::mem;
+use crate::os::{code, mem};
 
 /// Alignment of chunks: what one page of the last level of page tables covers.
 const CHUNK_ALIGN: usize = 2 << 20;
@@ -139,7 +139,7 @@ pub(super) fn has_room(bytes: usize) -> Result<(), i32> {
 /// Reserves a chunk of `bytes` and its side memory; an errno if either is not to be had.
 pub(super) fn map_chunk(bytes: usize, shift: u32, first_index: u32) -> Result<&'static Chunk, i32> {
     if happens(Whim::Map, None) {
-        return Err(libc::ENOMEM);
+        return Err(code::NO_MEMORY);
     }
     let count = bytes >> shift;
     let side_len = side_bytes(count);

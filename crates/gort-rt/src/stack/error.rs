@@ -4,6 +4,7 @@ use core::fmt;
 use std::io;
 
 use super::{arena, GUARD};
+use crate::os::code;
 
 /// Why a stack could not be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,9 +27,9 @@ impl AllocError {
     /// The errno value that libc's functions would give for this.
     pub(crate) fn errno(&self) -> i32 {
         match *self {
-            Self::TooLarge { .. } | Self::NoMarkers => libc::EINVAL,
-            Self::NoAddressSpace { .. } => libc::ENOMEM,
-            Self::TooMany { .. } | Self::MapLimit { .. } => libc::EAGAIN,
+            Self::TooLarge { .. } | Self::NoMarkers => code::INVALID,
+            Self::NoAddressSpace { .. } => code::NO_MEMORY,
+            Self::TooMany { .. } | Self::MapLimit { .. } => code::AGAIN,
             Self::Guard { errno } => errno,
         }
     }
@@ -95,14 +96,15 @@ mod tests {
         for part in ["vm.max_map_count is 65530", "24573 are guarded", "sysctl -w vm.max_map_count=2200000"] {
             assert!(limit.contains(part), "{limit}");
         }
-        let space = AllocError::NoAddressSpace { slot: 1 << 18, stacks: 12, errno: libc::ENOMEM }.to_string();
-        for part in ["256 KiB", "12 stacks", "ulimit -v", "Cannot allocate memory"] {
+        let space = AllocError::NoAddressSpace { slot: 1 << 18, stacks: 12, errno: code::NO_MEMORY }.to_string();
+        let systems = io::Error::from_raw_os_error(code::NO_MEMORY).to_string();
+        for part in ["256 KiB", "12 stacks", "ulimit -v", &systems] {
             assert!(space.contains(part), "{space}");
         }
         assert!(AllocError::TooLarge { usable: 1 << 60 }.to_string().contains("1152921504606846976 bytes"));
         assert!(AllocError::TooMany { stacks: 7 }.to_string().contains("7 exist"));
         assert!(AllocError::NoMarkers.to_string().contains("GORT_GUARD=markers"));
-        assert!(AllocError::Guard { errno: libc::ENOMEM }.to_string().contains("Cannot allocate memory"));
-        assert_eq!(AllocError::MapLimit { max_map_count: 1, guards: 1 }.errno(), libc::EAGAIN);
+        assert!(AllocError::Guard { errno: code::NO_MEMORY }.to_string().contains(&systems));
+        assert_eq!(AllocError::MapLimit { max_map_count: 1, guards: 1 }.errno(), code::AGAIN);
     }
 }

@@ -19,7 +19,7 @@ use super::error::AllocError;
 use super::reserve::Reserve;
 use super::GUARD;
 use crate::chaos::{happens, Whim};
-use crate::os::mem;
+use crate::os::{code, mem};
 
 /// How stacks are guarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,15 +137,15 @@ impl Guards {
     /// They are page-aligned, part of a reservation of ours, and unused.
     pub(super) unsafe fn install(&self, start: *mut u8) -> Result<(), AllocError> {
         if happens(Whim::Guard, None) {
-            return Err(AllocError::Guard { errno: libc::ENOMEM });
+            return Err(AllocError::Guard { errno: code::NO_MEMORY });
         }
         let mode = self.mode.load(Relaxed);
         if mode != PROTECT {
             // SAFETY: the caller's promise.
             match unsafe { mem::guard_install(start, GUARD) } {
                 Ok(()) => return Ok(()),
-                Err(libc::EINVAL) if mode == TRY_MARKERS => self.mode.store(PROTECT, Relaxed),
-                Err(libc::EINVAL) => return Err(AllocError::NoMarkers),
+                Err(code::INVALID) if mode == TRY_MARKERS => self.mode.store(PROTECT, Relaxed),
+                Err(code::INVALID) => return Err(AllocError::NoMarkers),
                 Err(errno) => return Err(AllocError::Guard { errno }),
             }
         }
@@ -154,7 +154,7 @@ impl Guards {
             // SAFETY: the caller's promise.
             let made = self.reserve.put_up().and_then(|()| unsafe { mem::protect_none(start, GUARD) });
             made.map_err(|errno| match errno {
-                libc::ENOMEM => {
+                code::NO_MEMORY => {
                     self.reserve.take_down();
                     self.map_limit(guards)
                 }

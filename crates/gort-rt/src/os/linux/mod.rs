@@ -2,6 +2,7 @@
 
 mod activity;
 mod clock;
+pub(crate) mod code;
 mod cpus;
 pub(crate) mod epoll;
 mod fence;
@@ -12,6 +13,7 @@ pub(crate) mod mem;
 mod signal;
 mod syscall;
 mod thread;
+mod word;
 
 pub(crate) use activity::{activity, Activity};
 pub(crate) use clock::{now, sleep_ns};
@@ -23,6 +25,7 @@ pub(crate) use futex::{futex_wait, futex_wake};
 pub(crate) use key::{forget_exit_keys, ExitKey};
 pub(crate) use signal::{on_signal_stack, refuse_signals, remember_mask, take_signals, Blocked};
 pub(crate) use thread::{
-    create_thread, forget_rseq, getpid, gettid, sched_yield, spawn_thread, thread_count, wants_real_thread,
-    RealThreads, Thread,
+    at_fork, create_thread, forget_rseq, getpid, gettid, leave_to_itself, sched_yield, spawn_thread, thread_count,
+    thread_number, wants_real_thread, RealThreads, Thread,
 };
+pub(crate) use word::thread_word;

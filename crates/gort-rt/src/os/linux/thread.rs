@@ -5,6 +5,7 @@ use core::ffi::{c_void, CStr};
 use core::mem::{self, MaybeUninit};
 use core::ptr;
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::os::unix::thread::JoinHandleExt;
 
 use super::clock::sleep_ns;
 use super::file::read_file;
@@ -68,6 +69,12 @@ impl Drop for Thread {
         // SAFETY: the thread is joinable, and there is no other `Thread` of it.
         unsafe { libc::pthread_detach(self.0) };
     }
+}
+
+/// A thread of std's that nobody will join by its handle is neither joined nor detached: it sees to that itself, by
+/// [`Thread::this`], or has done so already.
+pub(crate) fn leave_to_itself(thread: std::thread::JoinHandle<()>) {
+    let _ = thread.into_pthread_t();
 }
 
 /// Starts a thread with a stack of at least `stack` bytes that runs `entry(arg)`. All signals that may be blocked are blocked
@@ -203,6 +210,18 @@ pub(crate) fn forget_rseq(area: usize, len: usize) {
     let args = [area, len, RSEQ_FLAG_UNREGISTER, arch::RSEQ_SIGNATURE as usize, 0, 0];
     // SAFETY: the kernel changes the area only if it is the one that it writes to already.
     let _ = unsafe { syscall(libc::SYS_rseq, args) };
+}
+
+/// Has `in_child`, which must be async-signal-safe, called in the child of each fork from now on.
+pub(crate) fn at_fork(in_child: extern "C" fn()) {
+    // SAFETY: a function of this library's; libc forgets it when the library goes.
+    unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+}
+
+/// What others name the calling thread by: its `pthread_t`.
+pub(crate) fn thread_number() -> usize {
+    // SAFETY: no preconditions.
+    unsafe { libc::pthread_self() as usize }
 }
 
 /// The kernel's number of this process.
