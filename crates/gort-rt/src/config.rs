@@ -113,6 +113,8 @@ impl Config {
     /// A handler that was there is called after the dump. Where there was none, a second SIGQUIT, during the dump or within a
     /// second of its end, does what SIGQUIT does by default: the process dies, with a core dump where the system makes one.
     /// [`shutdown`](crate::shutdown) puts back what there was.
+    ///
+    /// On Windows it is Ctrl+Break on the console.
     pub fn dump_on_sigquit(mut self, on: bool) -> Config {
         self.dump_on_sigquit = Some(on);
         self

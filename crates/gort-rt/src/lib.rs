@@ -18,18 +18,28 @@
 //! | `backend`, `oneone` | whether the scheduler carries goroutines, or a kernel thread each |
 //! | `start`, `stop`, `gate`, `phase`, `unload` | the beginning and the end of the runtime; the end of the library |
 
-#[cfg(not(all(
-    target_os = "linux",
-    target_env = "gnu",
-    any(target_arch = "aarch64", target_arch = "x86_64"),
-    target_pointer_width = "64",
-    target_endian = "little"
+// What only the hooks use, and Windows has none yet.
+#![cfg_attr(windows, allow(dead_code))]
+
+// On Windows goroutines are kernel threads so far, and there are no hooks: rooms that serve other goroutines, hooks or a C
+// library's thread blocks have a counterpart there, named by its path.
+
+#[cfg(not(any(
+    all(
+        target_os = "linux",
+        target_env = "gnu",
+        any(target_arch = "aarch64", target_arch = "x86_64"),
+        target_pointer_width = "64",
+        target_endian = "little"
+    ),
+    all(windows, target_arch = "x86_64")
 )))]
-compile_error!("gort needs Linux on x86-64 or AArch64 with glibc so far");
+compile_error!("gort needs Linux on x86-64 or AArch64 with glibc, or Windows on x86-64, so far");
 
 mod arch;
 mod atomic;
 mod backend;
+#[cfg(target_os = "linux")]
 mod chain;
 mod chaos;
 mod config;
@@ -37,10 +47,12 @@ mod debug;
 mod error;
 mod fork;
 mod gate;
+#[cfg_attr(windows, path = "identity/windows.rs")]
 mod identity;
 mod oneone;
 mod os;
 mod phase;
+#[cfg_attr(windows, path = "poll/windows.rs")]
 mod poll;
 mod report;
 mod sched;
@@ -51,17 +63,24 @@ mod stop;
 mod sync;
 mod time;
 mod tls;
+#[cfg_attr(windows, path = "unload/windows.rs")]
 mod unload;
 
 pub mod alloc;
 #[doc(hidden)]
 pub mod embed;
 pub mod ffi;
+#[cfg(target_os = "linux")]
 #[doc(hidden)]
 pub mod hook;
+#[cfg(target_os = "linux")]
 pub mod io;
+#[cfg(target_os = "linux")]
 #[doc(hidden)]
 pub mod pthread;
+#[cfg(windows)]
+#[path = "pthread/windows.rs"]
+mod pthread;
 pub mod thread;
 
 pub use backend::{backend, Backend};
@@ -76,6 +95,7 @@ pub use tls::TLS_SLOTS;
 /// For this project's own tests.
 #[doc(hidden)]
 pub mod testing {
+    #[cfg(target_os = "linux")]
     pub use crate::arch::system_call;
     pub use crate::chaos::chaos_counts;
     pub use crate::sched::gfree::all_go_cold;

@@ -12,6 +12,7 @@
 pub(crate) mod dump;
 pub(crate) mod record;
 pub(crate) mod room;
+#[cfg_attr(windows, path = "ctrl_break.rs")]
 pub(crate) mod sigquit;
 mod text;
 pub(crate) mod why;

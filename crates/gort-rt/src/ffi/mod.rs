@@ -11,6 +11,7 @@
 pub(crate) mod blocking;
 pub(crate) mod boundary;
 pub(crate) mod callback;
+#[cfg_attr(windows, path = "cancel_windows.rs")]
 pub(crate) mod cancel;
 pub(crate) mod extra_m;
 pub(crate) mod guard;

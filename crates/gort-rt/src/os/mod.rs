@@ -7,7 +7,8 @@
 //!
 //! # Required items
 //!
-//! A platform supplies all of these. Errors are numbers as `std::io::Error::from_raw_os_error` takes them.
+//! A platform supplies all of these; those marked with a star only where there are hooks, which so far is Linux. Errors are
+//! numbers as `std::io::Error::from_raw_os_error` takes them: `errno` values, or `GetLastError`'s.
 //!
 //! | Item | Contract | Signal-safe |
 //! |---|---|---|
@@ -22,16 +23,16 @@
 //! | [`spawn_thread`] | start a kernel thread, on which no signal handler runs; allocates | no |
 //! | [`remember_mask`], [`take_signals`], [`refuse_signals`] | note which signals the starter of the runtime takes; let handlers run for the same ones on one of the runtime's threads, or for none | yes |
 //! | [`leave_to_itself`] | let a thread of std's see to its own end | no |
-//! | [`RealThreads`]; [`create_thread`], [`wants_real_thread`] | start kernel threads where hooks make goroutines of threads | no |
+//! | [`RealThreads`]; [`create_thread`]*, [`wants_real_thread`]* | start kernel threads where hooks make goroutines of threads | no |
 //! | [`available_cpus`] | how many processors this process may keep busy; allocates | no |
 //! | [`at_fork`] | be told of forks, in the child | no |
 //! | [`thread_number`] | what others name the calling thread by | yes |
-//! | [`forget_rseq`] | the kernel no longer writes to the calling thread's area for restartable sequences | yes |
+//! | [`forget_rseq`]* | the kernel no longer writes to the calling thread's area for restartable sequences | yes |
 //! | [`getpid`] | the kernel's number of this process | yes |
 //! | [`gettid`] | the kernel's number of the calling thread | yes |
 //! | [`sched_yield`] | let another kernel thread run | yes |
 //! | [`sleep_ns`] | sleep at least so long, signals notwithstanding | yes |
-//! | [`read_file`] | read a file from its start into a buffer | yes |
+//! | [`read_file`]* | read a file from its start into a buffer | yes |
 //! | [`write_stderr`] | write to the standard error, as far as it goes | yes |
 //! | [`write_all`] | write to a descriptor, waiting where it is full | yes |
 //! | [`activity`] | what a thread of this process does, if the kernel tells | yes |
@@ -43,16 +44,22 @@
 //! | [`mem::guard_install`] | make pages fault without splitting the mapping | yes |
 //! | [`mem::is_readable`] | whether the first bytes of zeroed memory can be read | yes |
 //! | [`mem::protect_none`] | make pages fault by taking their access rights away | yes |
-//! | [`epoll::epoll_create`], [`epoll::epoll_register`], [`epoll::epoll_ensure`], [`epoll::epoll_remove`] | a set of descriptors that reports changes of their readiness, once each | yes |
-//! | [`epoll::epoll_wait`], [`epoll::readiness`] | wait for such changes; what they mean | yes |
-//! | [`epoll::interrupter`], [`epoll::interrupt`], [`epoll::calm`] | end such a wait | yes |
-//! | [`poll`] | wait for one descriptor, blocking the kernel thread | yes |
-//! | [`epoll::make_room`] | make opening many descriptors quick | yes |
-//! | [`epoll::close`] | close a descriptor of our own | yes |
+//! | [`epoll::epoll_create`], [`epoll::epoll_register`], [`epoll::epoll_ensure`], [`epoll::epoll_remove`]* | a set of descriptors that reports changes of their readiness, once each | yes |
+//! | [`epoll::epoll_wait`], [`epoll::readiness`]* | wait for such changes; what they mean | yes |
+//! | [`epoll::interrupter`], [`epoll::interrupt`], [`epoll::calm`]* | end such a wait | yes |
+//! | [`poll`]* | wait for one descriptor, blocking the kernel thread | yes |
+//! | [`epoll::make_room`]* | make opening many descriptors quick | yes |
+//! | [`epoll::close`]* | close a descriptor of our own | yes |
 //! | [`mem::max_mappings`] | how many mappings the process may have, if there is a limit | yes |
 
+#[cfg(target_os = "linux")]
 mod linux;
+#[cfg(target_os = "linux")]
 use linux as system;
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+use windows as system;
 
 use crate::chaos::{happens, Whim};
 use core::sync::atomic::AtomicU32;
@@ -72,4 +79,8 @@ pub(crate) use system::{
     ExitKey, RealThreads, Thread,
 };
 
+#[cfg(target_os = "linux")]
 pub(crate) use linux::{create_thread, epoll, forget_rseq, poll, read_file, wants_real_thread};
+
+#[cfg(windows)]
+pub(crate) use windows::{forget_thread_words, ThreadWord};

@@ -336,6 +336,6 @@ fn shift_for(usable: usize) -> Result<u32, AllocError> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 #[path = "arena_tests.rs"]
 mod tests;

@@ -23,11 +23,13 @@
 //! | `overflow` | the report when a guard is hit |
 //! | `altstack` | the stack that the report runs on |
 
+#[cfg(target_os = "linux")]
 mod altstack;
 mod arena;
 mod chunk;
 mod error;
 mod guard;
+#[cfg_attr(windows, path = "overflow_windows.rs")]
 pub(crate) mod overflow;
 mod reserve;
 #[cfg(test)]
