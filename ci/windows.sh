@@ -1,0 +1,237 @@
+#!/usr/bin/env bash
+# ci/windows.sh [ARGUMENT OF cargo test...]
+#
+# The runtime on Windows: cross-compiled, then run under Wine. Needs Debian 12 and a Rust toolchain. Installs the mingw compiler
+# with apt-get; everything else is unpacked below target/windows, and the system is left as it is, but for the one path that is
+# compiled into wineserver, /usr/share/wine/nls, which becomes a link:
+#
+#   toolchain   the installed one, hard-linked, with std for the target built from Debian's rust-src of exactly its version;
+#               not where the installed one has std for the target already (`rustup target add`)
+#   wine        Wine 10 from Debian 13, on that release's own libc: Wine 8 of Debian 12 lacks bcryptprimitives.dll, which std needs
+#   wineprefix  what Wine takes for the disk of its machine
+#
+#   ci/windows.sh                        everything that is known to work there
+#   ci/windows.sh -p gort-rt --lib futex one subject
+#   GORT_WINDOWS_TARGET=TRIPLE           another target than x86_64-pc-windows-gnu; see prepare_target
+#   GORT_WINDOWS_CACHE=DIR               keeps std's sources and what is built of them for the next time
+#   ci/windows.sh env                    writes what to source before calling cargo oneself, and says where
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+target=${GORT_WINDOWS_TARGET:-x86_64-pc-windows-gnu}
+work=${CARGO_TARGET_DIR:-target}/windows
+mkdir -p "$work"
+work=$(cd "$work" && pwd)
+cache=${GORT_WINDOWS_CACHE:-$work/cache}
+mkdir -p "$cache"
+exec 9>"$work/lock"
+flock 9
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+missing=()
+for package in gcc gcc-mingw-w64-x86-64-win32 patchelf xz-utils zstd; do
+    dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
+done
+if ((${#missing[@]})); then
+    echo "--> installing ${missing[*]}"
+    as_root apt-get update -q
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+fi
+
+# The archive from which this machine has its own packages.
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 '/debian/$')
+
+# apt_of "SUITE..." TOOL [ARGUMENT...]: apt-get or apt-cache with lists and a cache of those suites' own.
+apt_of() {
+    local suites=$1 tool=$2 dir=$work/apt/${1// /+} suite
+    shift 2
+    local options=(-q -o Dir::State="$dir/state" -o Dir::State::status="$dir/status" -o Dir::Cache="$dir/cache"
+        -o Dir::Etc::sourcelist="$dir/sources.list" -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root
+        -o Acquire::Retries=3 -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false)
+    if [ ! -e "$dir/updated" ]; then
+        mkdir -p "$dir"/state/lists/partial "$dir"/cache/archives/partial
+        : >"$dir/status"
+        for suite in $suites; do
+            echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main"
+        done >"$dir/sources.list"
+        apt-get "${options[@]}" update >&2
+        touch "$dir/updated"
+    fi
+    "$tool" "${options[@]}" "$@"
+}
+
+# unpack TO "SUITE..." PACKAGE...: the packages' files; no script of theirs is run.
+unpack() {
+    local to=$1 suites=$2 package
+    shift 2
+    echo "--> unpacking $*"
+    rm -rf "$to" "$to.debs"
+    mkdir -p "$to" "$to.debs"
+    (cd "$to.debs" && apt_of "$suites" apt-get download "$@")
+    for package in "$to.debs"/*.deb; do
+        dpkg-deb --fsys-tarfile "$package" |
+            tar -x -C "$to" --exclude='./usr/share/doc' --exclude='./usr/share/man' --exclude='*/i386-windows/*'
+    done
+    rm -rf "$to.debs"
+}
+
+# ------------------------------------------------------------------------------------------------------------------ std
+version=$(rustc -vV | sed -n 's/^release: //p')
+hash=$(rustc -vV | sed -n 's/^commit-hash: //p')
+toolchain=$work/toolchain-$version
+library=$toolchain/lib/rustlib/src/rust/library
+
+# A copy of the installed toolchain, with std's sources.
+copy_toolchain() {
+    [ ! -e "$toolchain/complete" ] || return 0
+    local suites='trixie-backports forky sid' sources=$cache/library-$version.tar.zst package from part
+    if [ ! -e "$sources" ]; then
+        package=$(apt_of "$suites" apt-cache madison rust-src | tr -d ' ' | cut -d'|' -f2 | grep -F -m 1 "$version+" || :)
+        if [ -z "$package" ]; then
+            echo "ci/windows.sh: Debian has no sources of std $version; 'rustup target add $target' makes them unnecessary" >&2
+            exit 1
+        fi
+        unpack "$work/rust-src" "$suites" "rust-src=$package"
+        tar -C "$work/rust-src/usr/src/rustc-$version" --zstd -cf "$sources.part" library
+        mv "$sources.part" "$sources"
+        rm -rf "$work/rust-src"
+    fi
+    from=$(rustc --print sysroot)
+    rm -rf "$toolchain"
+    mkdir -p "$toolchain"
+    for part in bin lib libexec; do
+        [ -d "$from/$part" ] || continue
+        cp -al "$from/$part" "$toolchain/" 2>/dev/null || cp -a "$from/$part" "$toolchain/"
+    done
+    rm -rf "$toolchain/lib/rustlib/src"
+    mkdir -p "$toolchain/lib/rustlib/src/rust"
+    tar -C "$toolchain/lib/rustlib/src/rust" --zstd -xf "$sources"
+    # No std.dll: nothing to link.
+    sed -i 's/^crate-type = \["dylib", "rlib"\]/crate-type = ["rlib"]/' "$library/std/Cargo.toml"
+    touch "$toolchain/complete"
+}
+
+# std for the target, in the copy: built as the official one is, of the package `sysroot`.
+build_std() {
+    local lib=$toolchain/lib/rustlib/$target/lib built=$cache/std-$version-${hash:0:12}-$target.tar.zst object
+    [ ! -e "$lib/complete" ] || return 0
+    if [ ! -e "$built" ]; then
+        echo "--> building std for $target"
+        (
+            cd "$library"
+            unset RUSTC_WRAPPER CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
+            export PATH="$toolchain/bin:$PATH" RUSTC="$toolchain/bin/rustc" RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$work/std"
+            export RUSTFLAGS="-Zforce-unstable-if-unmarked -Cembed-bitcode=yes -Cforce-frame-pointers=yes -Zunstable-options \
+                --remap-path-prefix=$library=/rustc/$hash/library"
+            "$toolchain/bin/cargo" build --quiet --release --locked --manifest-path sysroot/Cargo.toml \
+                --features 'backtrace panic-unwind' --target "$target"
+        )
+        rm -rf "$lib"
+        mkdir -p "$lib"
+        cp "$work/std/$target/release/deps"/*.rlib "$lib/"
+        rm -f "$lib"/libsysroot-*.rlib
+        if [ "$target" = x86_64-pc-windows-gnu ]; then
+            for object in rsbegin rsend; do
+                RUSTC_BOOTSTRAP=1 "$toolchain/bin/rustc" --target "$target" --emit=obj -o "$lib/$object.o" \
+                    "$library/rtstartup/$object.rs"
+            done
+        fi
+        tar -C "$toolchain/lib/rustlib" --zstd -cf "$built.part" "$target/lib"
+        mv "$built.part" "$built"
+        rm -rf "$work/std"
+    else
+        tar -C "$toolchain/lib/rustlib" --zstd -xf "$built"
+    fi
+    touch "$lib/complete"
+}
+
+# What is not the same for all targets: the linker, and the compiler of C.
+prepare_target() {
+    case $target in
+    x86_64-pc-windows-gnu)
+        say CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc
+        say CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER="$work/wine-run"
+        say CC_x86_64_pc_windows_gnu=x86_64-w64-mingw32-gcc
+        ;;
+    *)
+        echo "ci/windows.sh: no linker is known for $target" >&2
+        exit 1
+        ;;
+    esac
+}
+
+# ----------------------------------------------------------------------------------------------------------------- Wine
+wine=$work/wine
+install_wine() {
+    local libraries=$wine/usr/lib/x86_64-linux-gnu program zlib
+    if [ ! -e /usr/share/wine/nls ]; then
+        as_root mkdir -p /usr/share/wine
+        as_root ln -sfn "$wine/usr/share/wine/nls" /usr/share/wine/nls
+    fi
+    [ ! -e "$wine/complete" ] || return 0
+    unpack "$wine" trixie libwine wine64 libz-mingw-w64 libc6 libunwind8 liblzma5 libgcc-s1
+    # What the package's own script would do: zlib1.dll, marked as one that Wine brings.
+    zlib=$wine/usr/x86_64-w64-mingw32/lib/zlib1.dll
+    {
+        head -c 64 "$zlib"
+        printf 'Wine builtin DLL'
+        head -c 16 /dev/zero
+        tail -c +97 "$zlib"
+    } >"$libraries/wine/x86_64-windows/zlib1.dll"
+    # Two thirds of Wine are symbols.
+    (cd "$libraries/wine/x86_64-windows" && ls | xargs -P 2 -n 40 x86_64-w64-mingw32-strip --strip-debug 2>/dev/null || :)
+    for program in wine64 wineserver64; do
+        patchelf --set-interpreter "$libraries/ld-linux-x86-64.so.2" --force-rpath --set-rpath "$libraries" \
+            "$wine/usr/lib/wine/$program"
+    done
+    ln -sfn wineserver64 "$wine/usr/lib/wine/wineserver"
+    cat >"$work/wine-run" <<END
+#!/bin/sh
+# Runs a program for Windows. WINEDEBUG=+seh,+module and so on shows what Wine does.
+export WINEPREFIX=$work/wineprefix WINEDEBUG=\${WINEDEBUG--all} WINESERVER=$wine/usr/lib/wine/wineserver64
+export WINEDLLOVERRIDES='mscoree=;mshtml=;winemenubuilder.exe='
+unset DISPLAY WAYLAND_DISPLAY
+exec $wine/usr/lib/wine/wine64 "\$@"
+END
+    chmod +x "$work/wine-run"
+    rm -rf "$work/wineprefix"
+    "$work/wine-run" wineboot -i >"$work/wineboot.log" 2>&1 9>&-
+    touch "$wine/complete"
+}
+
+# ---------------------------------------------------------------------------------------------------------------- tests
+say() { printf 'export %q\n' "$1" >>"$work/env.sh"; }
+
+: >"$work/env.sh"
+if ! ls "$(rustc --print target-libdir --target "$target")"/libstd-*.rlib >/dev/null 2>&1; then
+    copy_toolchain
+    build_std
+    echo "export PATH=$toolchain/bin:\$PATH RUSTC=$toolchain/bin/rustc RUSTDOC=$toolchain/bin/rustdoc" >>"$work/env.sh"
+fi
+install_wine
+rm -rf "$work/apt"
+prepare_target
+say CARGO_TARGET_DIR="$work/target"
+say CARGO_BUILD_TARGET="$target"
+flock -u 9
+if [ "${1:-}" = env ]; then
+    echo ". $work/env.sh"
+    exit
+fi
+. "$work/env.sh"
+exec 9>&-
+
+run() {
+    cargo test --locked --no-fail-fast "$@"
+}
+
+if [ $# = 0 ]; then
+    run -p gort-rt
+    # Goroutines are kernel threads there, so the number of Ps is only a number; it still is what callers are told.
+    for procs in 1 2; do GORT_PROCS=$procs run -p gort-rt --lib; done
+else
+    run "$@"
+fi
