@@ -23,6 +23,7 @@ pub use crate::poll::{
     closing, descriptor, opened, own_descriptors, wait_any, Attempt, Descriptor, Interest, Stamp, Waited,
 };
 pub use crate::pthread;
+pub use crate::pthread::start_runtime;
 pub use crate::sched::deadlock::Blocked;
 pub use crate::sync::futex::sentry::{Silent, Step};
 pub use crate::sync::futex::{KernelWait, Wait};

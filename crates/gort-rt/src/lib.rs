@@ -70,7 +70,7 @@ pub mod alloc;
 #[doc(hidden)]
 pub mod embed;
 pub mod ffi;
-#[cfg(target_os = "linux")]
+#[cfg_attr(windows, path = "hook/windows.rs")]
 #[doc(hidden)]
 pub mod hook;
 #[cfg(target_os = "linux")]

@@ -6,5 +6,6 @@ extern "C" fn declare() {
 }
 
 #[used]
-#[link_section = ".init_array"]
+#[cfg_attr(target_os = "linux", link_section = ".init_array")]
+#[cfg_attr(windows, link_section = ".CRT$XCU")]
 static DECLARE: extern "C" fn() = declare;

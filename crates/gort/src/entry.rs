@@ -5,7 +5,10 @@
 //! hooks are off (`GORT_INTERPOSE=0`) the goroutine is one of [`crate::thread`], without these; where goroutines are kernel
 //! threads, `thread` has them from std anyway.
 
-use gort_rt::hook::pthread::{start_runtime, NextIsGoroutine};
+#[cfg_attr(windows, path = "entry/windows.rs")]
+mod by_std;
+
+use gort_rt::hook::start_runtime;
 use gort_rt::{backend, thread, Backend, Config};
 use std::io;
 use std::mem;
@@ -27,15 +30,7 @@ where
     F: FnOnce() -> T + Copy + Send + 'static,
 {
     if backend().is_ok_and(|backend| backend == Backend::Goroutines) {
-        let mut builder = std::thread::Builder::new().name(name.to_owned());
-        if let Some(stack) = stack {
-            builder = builder.stack_size(stack);
-        }
-        let next = NextIsGoroutine::begin();
-        let made = builder.spawn(move || thread::is_goroutine().then(body));
-        drop(next);
-        // A thread that no hook has made a goroutine of has not run the body.
-        if let Some(outcome) = made?.join().transpose() {
+        if let Some(outcome) = by_std::on_goroutine(name, stack, body)? {
             return Ok(outcome);
         }
     }

@@ -21,15 +21,21 @@
 //! An application names this crate: it adds to the runtime, `gort-rt`, the hooks that make std's own blocking calls park
 //! goroutines ([`interpose`]). A library that only wants goroutines depends on `gort-rt`, which overrides nothing.
 
+#[cfg(target_os = "linux")]
 pub use gort_interpose as interpose;
 pub use gort_macros::{callback, main, test};
+#[cfg(target_os = "linux")]
+pub use gort_rt::io;
 pub use gort_rt::{
-    alloc, backend, dump, ffi, io, set_procs, shutdown, stats, thread, Backend, Config, Error, Stats, TLS_SLOTS,
+    alloc, backend, dump, ffi, set_procs, shutdown, stats, thread, Backend, Config, Error, Stats, TLS_SLOTS,
 };
 
 mod application;
 #[doc(hidden)]
 pub mod entry;
+#[cfg(windows)]
+#[path = "interpose_windows.rs"]
+pub mod interpose;
 
 #[doc(hidden)]
 pub use gort_rt::testing;
