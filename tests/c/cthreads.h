@@ -2,22 +2,32 @@
 #ifndef CTHREADS_H
 #define CTHREADS_H
 
-#include <pthread.h>
 #include <stddef.h>
+#include <stdint.h>
+
+#ifdef _WIN32
+typedef uintptr_t ct_thread;
+#else
+#include <pthread.h>
+typedef pthread_t ct_thread;
+#endif
 
 typedef void (*ct_fn)(void *arg);
-typedef long (*ct_each_fn)(void *arg, unsigned long i);
+typedef int64_t (*ct_each_fn)(void *arg, uint64_t i);
 
-/* Makes a thread with a stack of `stack` bytes (0: the default) that calls fn(arg) once. Returns pthread_create's
-   result. */
-int ct_start(pthread_t *thread, size_t stack, ct_fn fn, void *arg);
+/* Makes a thread with a stack of `stack` bytes (0: the default) that calls fn(arg) once. Returns 0 or the error's number, as
+   pthread_create does. */
+int ct_start(ct_thread *thread, size_t stack, ct_fn fn, void *arg);
+
+/* Waits until the thread has ended. Returns 0 or the error's number. Once for each. */
+int ct_join(ct_thread thread);
 
 /* Makes `threads` threads, lets all of them start at once, has each call fn(arg, i) for i from 0 to calls - 1, and
    joins them. Returns the sum of all results, or -1 if the threads could not be made. */
-long ct_crowd(unsigned threads, ct_each_fn fn, void *arg, unsigned long calls);
+int64_t ct_crowd(unsigned threads, ct_each_fn fn, void *arg, uint64_t calls);
 
 /* Calls fn(arg, i) for i from 0 to calls - 1 on this thread. Returns the sum of the results. */
-long ct_each(ct_each_fn fn, void *arg, unsigned long calls);
+int64_t ct_each(ct_each_fn fn, void *arg, uint64_t calls);
 
 /* Calls fn(arg) from a frame that holds values in memory, registers and thread-local storage. Returns 0, or what was
    not as before: bits 1 memory, 2 registers, 4 the address of errno, 8 thread-local storage, 16 the rounding mode. */

@@ -3,6 +3,8 @@
 //! Nothing here enters the runtime. A closure that runs on a [`CThread`] is on a thread without an M until it uses
 //! `gort::ffi::callback` or a function with `#[gort::callback]`.
 
+use crate::system::Handle;
+pub use crate::system::{thread_exists, tid};
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -16,7 +18,8 @@ pub type Fn1 = unsafe extern "C" fn(*mut c_void);
 pub type EachFn = unsafe extern "C" fn(*mut c_void, u64) -> i64;
 
 extern "C" {
-    fn ct_start(thread: *mut libc::pthread_t, stack: usize, f: Fn1, arg: *mut c_void) -> i32;
+    fn ct_start(thread: *mut Handle, stack: usize, f: Fn1, arg: *mut c_void) -> i32;
+    fn ct_join(thread: Handle) -> i32;
     fn ct_crowd(threads: u32, f: EachFn, arg: *mut c_void, calls: u64) -> i64;
     fn ct_each(f: EachFn, arg: *mut c_void, calls: u64) -> i64;
     fn ct_through(f: Fn1, arg: *mut c_void) -> i32;
@@ -42,7 +45,7 @@ unsafe extern "C" fn run_boxed(arg: *mut c_void) {
 
 /// A thread made by C.
 pub struct CThread<T> {
-    thread: libc::pthread_t,
+    thread: Handle,
     result: Arc<Mutex<Option<std::thread::Result<T>>>>,
 }
 
@@ -64,19 +67,19 @@ impl<T: Send + 'static> CThread<T> {
         let arg = Box::into_raw(Box::new(body));
         // SAFETY: `thread` is ours to write; `run_boxed` takes the box.
         let error = unsafe { ct_start(&raw mut thread, stack, run_boxed, arg.cast()) };
-        assert_eq!(error, 0, "pthread_create");
+        assert_eq!(error, 0, "no thread");
         CThread { thread, result }
     }
 
     /// What C knows the thread by.
-    pub fn number(&self) -> libc::pthread_t {
+    pub fn number(&self) -> Handle {
         self.thread
     }
 
     /// Waits until the thread has ended, its key destructors included. A panic of its closure goes on here.
     pub fn join(self) -> T {
         // SAFETY: the thread was made joinable and is joined once.
-        assert_eq!(unsafe { libc::pthread_join(self.thread, std::ptr::null_mut()) }, 0);
+        assert_eq!(unsafe { ct_join(self.thread) }, 0);
         let result = self.result.lock().expect("no panic holds it").take();
         result.expect("the thread ran to its end").unwrap_or_else(|payload| resume_unwind(payload))
     }
@@ -193,7 +196,7 @@ unsafe extern "C" fn fiber_body(arg: *mut c_void) {
     body.panicked = catch_unwind(AssertUnwindSafe(|| (body.f)(leave))).err();
 }
 
-/// A fiber of the host (`ucontext`).
+/// A fiber of the host (`ucontext`, or one of Windows').
 pub struct Fiber<'a> {
     body: Box<FiberBody<'a>>,
     stack: PhantomData<&'a mut [u8]>,
@@ -229,17 +232,6 @@ impl Drop for Fiber<'_> {
         // SAFETY: made by `new`, freed once.
         unsafe { ct_fiber_free(self.body.fiber) }
     }
-}
-
-/// The number of the kernel thread underneath.
-pub fn tid() -> i32 {
-    // SAFETY: no preconditions.
-    unsafe { libc::gettid() }
-}
-
-/// Whether a kernel thread of this process has that number.
-pub fn thread_exists(tid: i32) -> bool {
-    std::path::Path::new(&format!("/proc/self/task/{tid}")).exists()
 }
 
 /// Waits, giving the processor away, until `done` says true.

@@ -3,12 +3,14 @@
 pub mod backend;
 pub mod host_state;
 pub mod measure;
+pub mod process;
 pub mod raw;
 pub mod real;
 pub mod refuse;
 pub mod release;
 pub mod signals;
 pub mod subprocess;
+pub mod system;
 
 pub mod cthreads;
 pub mod dumps;

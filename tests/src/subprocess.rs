@@ -4,11 +4,10 @@
 //! [`role`] tells it there what to be. Where the whole body belongs in a child, [`alone`] is shorter. What libtest's own
 //! threads would disturb is a scenario of the plain program `src/bin/scenario.rs` in place of that; see [`Rerun::scenario`].
 
+use crate::system::{died_of, end_within, in_a_group};
 use std::env;
 use std::io::Read;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 const ROLE: &str = "GORT_TEST_ROLE";
@@ -135,29 +134,17 @@ impl Rerun {
     pub fn run(mut self) -> Outcome {
         let settings = self.settings();
         // What it starts, and would keep its pipes open, is to end with it.
-        self.command.process_group(0);
+        in_a_group(&mut self.command);
         let mut child = self.command.spawn().expect("a child process");
         let outputs = [reader(child.stdout.take().expect("piped")), reader(child.stderr.take().expect("piped"))];
-        let (ended, end) = mpsc::channel();
-        let pid = child.id() as libc::pid_t;
-        let waiter = std::thread::spawn(move || ended.send(wait(child)));
         let limit = limit();
-        let status = end.recv_timeout(limit);
-        if status.is_err() {
-            // SAFETY: the group is the child's, which is ours, and is not waited for before it has ended.
-            unsafe { libc::kill(-pid, libc::SIGKILL) };
-        }
-        waiter.join().expect("waits only").ok();
+        let status = end_within(child, limit);
         let [stdout, stderr] = outputs.map(|output| output.join().expect("reads only"));
-        let Ok(status) = status else {
+        let Some(status) = status else {
             panic!("the child did not end within {limit:?}; {settings}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
         };
         Outcome { status, stdout, stderr, settings, is_test: self.is_test }
     }
-}
-
-fn wait(mut child: Child) -> ExitStatus {
-    child.wait().expect("a child that was started can be waited for")
 }
 
 fn reader(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
@@ -194,7 +181,7 @@ impl Outcome {
     /// Asserts that the child died of a signal.
     #[track_caller]
     pub fn died_of(&self, signal: i32) -> &Outcome {
-        assert_eq!(self.status.signal(), Some(signal), "{}", self.text());
+        assert!(died_of(self.status, signal), "{}", self.text());
         self
     }
 
