@@ -6,10 +6,11 @@
 use core::ffi::c_void;
 use core::ptr;
 use gort_rt::testing::{is_none, stray_store};
-use gort_rt::{ffi, stats, thread};
+use gort_rt::{ffi, stats, thread, Backend, Config};
 use std::cell::Cell;
 use std::panic::resume_unwind;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{mpsc, Mutex, MutexGuard};
 use windows_sys::core::BOOL;
 use windows_sys::Win32::Foundation::{
@@ -17,12 +18,13 @@ use windows_sys::Win32::Foundation::{
 };
 use windows_sys::Win32::Globalization::{EnumSystemLocalesA, LCID_INSTALLED};
 use windows_sys::Win32::System::Diagnostics::Debug::{
-    AddVectoredExceptionHandler, EXCEPTION_CONTINUE_SEARCH, EXCEPTION_POINTERS,
+    AddVectoredExceptionHandler, RaiseException, RemoveVectoredExceptionHandler, EXCEPTION_CONTINUE_EXECUTION,
+    EXCEPTION_CONTINUE_SEARCH, EXCEPTION_POINTERS,
 };
 use windows_sys::Win32::System::Threading::{
-    ConvertFiberToThread, ConvertThreadToFiber, CreateFiber, CreateThread, DeleteFiber, ExitProcess, SwitchToFiber,
-    TerminateThread, TlsAlloc, TrySubmitThreadpoolCallback, WaitForSingleObject, INFINITE, PTP_CALLBACK_INSTANCE,
-    STACK_SIZE_PARAM_IS_A_RESERVATION,
+    ConvertFiberToThread, ConvertThreadToFiber, CreateFiber, CreateThread, DeleteFiber, ExitProcess, GetExitCodeThread,
+    SwitchToFiber, TerminateThread, TlsAlloc, TrySubmitThreadpoolCallback, WaitForSingleObject, INFINITE,
+    PTP_CALLBACK_INSTANCE, STACK_SIZE_PARAM_IS_A_RESERVATION,
 };
 
 /// The figures of all tests are the process's: one test at a time.
@@ -56,13 +58,16 @@ impl CThread {
         CThread(handle)
     }
 
-    /// Waits for the thread's end.
-    fn join(self) {
+    /// Waits for the thread's end, and says what it returned, or was ended with.
+    fn join(self) -> u32 {
+        let mut code = 0;
         // SAFETY: the handle is ours, and closed once.
         unsafe {
             assert_eq!(WaitForSingleObject(self.0, INFINITE), 0);
+            assert_ne!(GetExitCodeThread(self.0, &raw mut code), 0);
             CloseHandle(self.0);
         }
+        code
     }
 }
 
@@ -81,6 +86,7 @@ fn is_child(name: &str) -> bool {
     std::env::var("GORT_TEST_CHILD").is_ok_and(|child| child == name)
 }
 
+/// Row W-14.
 #[test]
 fn a_c_thread_is_bound_from_its_first_callback_to_its_end() {
     let _one = one_at_a_time();
@@ -99,7 +105,7 @@ fn a_c_thread_is_bound_from_its_first_callback_to_its_end() {
     assert_eq!(from_it.recv().unwrap(), before);
     assert_eq!(from_it.recv().unwrap(), before + 1, "bound while it is in C");
     to_it.send(()).unwrap();
-    c.join();
+    assert_eq!(c.join(), 123, "what it returned");
     assert_eq!(stats().extra_ms_in_use, before, "given back at its end");
 }
 
@@ -142,6 +148,7 @@ fn a_destructor_may_call_in_too() {
     }
 }
 
+/// Row X-15.
 #[test]
 fn a_stray_store_before_the_first_callback_is_an_access_violation() {
     const NAME: &str = "a_stray_store_before_the_first_callback_is_an_access_violation";
@@ -192,7 +199,7 @@ fn after_the_end_of_a_callback_for_one_call_there_is_none_again() {
     assert!(receiver.recv().unwrap(), "bound until the thread's end, which is after its variables' destructors");
 }
 
-/// The word that programs, debuggers and Go use, `ArbitraryUserPointer`, is nobody's to change.
+/// The word that programs, debuggers and Go use, `ArbitraryUserPointer`, is nobody's to change. Row X-14.
 #[test]
 fn the_shared_word_of_the_threads_block_survives() {
     fn shared(new: Option<usize>) -> usize {
@@ -221,7 +228,7 @@ fn the_shared_word_of_the_threads_block_survives() {
     .join();
 }
 
-/// Go's `TestIssue59213`: a host that has taken the 64 slots of a thread's block before it loads the library.
+/// Go's `TestIssue59213`: a host that has taken the 64 slots of a thread's block before it loads the library. Row W-05.
 #[test]
 fn a_host_may_have_taken_all_near_slots() {
     const NAME: &str = "a_host_may_have_taken_all_near_slots";
@@ -245,6 +252,36 @@ fn a_host_may_have_taken_all_near_slots() {
     assert_eq!(stats().extra_ms_in_use, 0);
 }
 
+/// A host that handles exceptions goes on doing so, within callbacks too. Row W-02.
+#[test]
+fn exceptions_are_the_hosts_to_handle() {
+    const OURS: i32 = 0x2a;
+    static SEEN: AtomicUsize = AtomicUsize::new(0);
+    /// A vectored handler.
+    unsafe extern "system" fn settle(pointers: *mut EXCEPTION_POINTERS) -> i32 {
+        // SAFETY: the system passes a valid record.
+        if unsafe { (*(*pointers).ExceptionRecord).ExceptionCode } != OURS {
+            return EXCEPTION_CONTINUE_SEARCH;
+        }
+        SEEN.fetch_add(1, SeqCst);
+        EXCEPTION_CONTINUE_EXECUTION
+    }
+    // SAFETY: the handler settles the exception, which nothing else is done about.
+    let raise = || unsafe { RaiseException(OURS as u32, 0, 0, ptr::null()) };
+    let _one = one_at_a_time();
+    CThread::start(move || {
+        // SAFETY: the handler minds nobody's exceptions but this test's, and is taken out below.
+        let handler = unsafe { AddVectoredExceptionHandler(1, Some(settle)) };
+        raise();
+        ffi::callback(raise);
+        ffi::callback(|| thread::spawn(raise).join().unwrap());
+        // SAFETY: installed above.
+        unsafe { RemoveVectoredExceptionHandler(handler) };
+    })
+    .join();
+    assert_eq!(SEEN.load(SeqCst), 3);
+}
+
 #[test]
 fn the_last_error_is_the_callers() {
     let _one = one_at_a_time();
@@ -261,7 +298,7 @@ fn the_last_error_is_the_callers() {
     .join();
 }
 
-/// Go's `TestBlockingCallback`.
+/// Go's `TestBlockingCallback`. Row W-13.
 #[test]
 fn a_callback_may_block_until_a_goroutine_acts() {
     let _one = one_at_a_time();
@@ -279,7 +316,7 @@ fn a_callback_may_block_until_a_goroutine_acts() {
     .join();
 }
 
-/// Go's `TestCallbackPanicLoop`: panics stop at the boundary.
+/// Go's `TestCallbackPanicLoop`: panics stop at the boundary. Row W-11.
 #[test]
 fn panics_in_callbacks_leave_the_thread_as_it_was() {
     let _one = one_at_a_time();
@@ -294,7 +331,7 @@ fn panics_in_callbacks_leave_the_thread_as_it_was() {
     .join();
 }
 
-/// Go's `TestBigStackCallbackSyscall`: nothing is assumed of a host's stack.
+/// Go's `TestBigStackCallbackSyscall`: nothing is assumed of a host's stack. Row W-21.
 #[test]
 fn a_large_stack_of_the_hosts() {
     fn deep(left: usize) -> usize {
@@ -310,6 +347,7 @@ fn a_large_stack_of_the_hosts() {
 }
 
 /// Go's `TestEnumWindows` and `TestCallback`: through a function of the system's that calls back, also one within the other.
+/// Row W-07, W-08.
 #[test]
 fn the_system_calls_back() {
     thread_local! {
@@ -355,7 +393,7 @@ fn threads_of_the_systems_pool_call_in() {
     assert_eq!(receiver.iter().sum::<usize>(), 100);
 }
 
-/// A host that runs callbacks on fibers: they belong to the thread, and end in the reverse order of their beginning.
+/// A host that runs callbacks on fibers: they belong to the thread, and end in the reverse order of their beginning. Row X-06.
 #[test]
 fn fibers_of_a_host() {
     struct Fibers {
@@ -402,7 +440,7 @@ fn fibers_of_a_host() {
     assert_eq!(stats().extra_ms_in_use, before);
 }
 
-/// A thread that is ended from outside, within a callback, holds no lock of ours for ever.
+/// A thread that is ended from outside, within a callback, holds no lock of ours for ever. Row X-23.
 #[test]
 fn a_thread_terminated_within_a_callback_is_only_lost() {
     const NAME: &str = "a_thread_terminated_within_a_callback_is_only_lost";
@@ -430,4 +468,40 @@ fn a_thread_terminated_within_a_callback_is_only_lost() {
     assert_eq!(stats().callbacks, 10, "they never came back");
     let refused = gort_rt::shutdown(std::time::Duration::ZERO).unwrap_err().to_string();
     assert!(refused.contains("10 callbacks"), "{refused}");
+}
+
+#[test]
+fn goroutines_of_the_other_kind_are_refused() {
+    const NAME: &str = "goroutines_of_the_other_kind_are_refused";
+    if !is_child(NAME) {
+        let (code, text) = child(NAME);
+        assert_eq!(code, 0, "{text}");
+        return;
+    }
+    let refused = Config::new().backend(Backend::Goroutines).start().unwrap_err().to_string();
+    assert!(refused.contains("Windows") && refused.contains("GORT_BACKEND=threads"), "{refused}");
+    assert_eq!(thread::spawn(|| 4).join().unwrap(), 4, "the usual kind is to be had all the same");
+    assert_eq!(gort_rt::backend().unwrap(), Backend::Threads);
+}
+
+#[test]
+fn a_dump_shows_goroutines_and_threads_that_have_called_in() {
+    const NAME: &str = "a_dump_shows_goroutines_and_threads_that_have_called_in";
+    if !is_child(NAME) {
+        let (code, text) = child(NAME);
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains("the sleeper") && text.contains("1 bound to a thread, 1 in a callback"), "{text}");
+        return;
+    }
+    let (begun, begins) = mpsc::channel();
+    let sleeper = thread::Builder::new().name("the sleeper".into());
+    let sleeper = sleeper.spawn(move || {
+        begun.send(()).unwrap();
+        thread::park();
+    });
+    begins.recv().unwrap();
+    CThread::start(|| ffi::callback(|| gort_rt::dump(2).unwrap())).join();
+    let sleeper = sleeper.unwrap();
+    sleeper.thread().unpark();
+    sleeper.join().unwrap();
 }

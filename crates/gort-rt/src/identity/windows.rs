@@ -109,7 +109,8 @@ pub(crate) unsafe fn run_destructors() {
     none()
 }
 
-/// Runs destructors of thread-local variables that were used after the others': the next thread to end here runs those.
+/// Runs destructors of thread-local variables that were first used after the others' had run: nobody does that here, as with
+/// any thread of std's.
 ///
 /// # Safety
 /// The thread ends.
