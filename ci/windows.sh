@@ -256,7 +256,7 @@ if [ $# = 0 ]; then
     run -p gort-rt --doc
     run --manifest-path tests/windows/Cargo.toml -- "${skipped[@]/#/--skip=}"
     # Goroutines are kernel threads there, so the number of Ps is only a number; it still is what callers are told.
-    for procs in 1 2; do GORT_PROCS=$procs run -p gort-rt --lib --test windows; done
+    for procs in 1 2; do GORT_PROCS=$procs run -p gort-rt --lib --test windows --test windows_hosts; done
 else
     run "$@"
 fi
