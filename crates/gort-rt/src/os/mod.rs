@@ -40,7 +40,10 @@
 //! | [`mem::page_size`] | the unit of all lengths in `mem` | yes |
 //! | [`mem::reserve`] | address space that costs memory only where it is touched; zero; never huge pages | yes |
 //! | [`mem::unreserve`] | give address space back | yes |
-//! | [`mem::release_pages`] | give memory back, keep the addresses; they read as zero | yes |
+//! | [`mem::release_pages`]* | give memory back, keep the addresses; they read as zero | yes |
+//! | [`mem::reserve_stacks`] | address space for stacks, of which nothing need be there yet | yes |
+//! | [`mem::commit_stack`] | the memory of a stack, which reads as zero: all of it, or what is there grows as frames touch it | yes |
+//! | [`mem::empty_stack`], [`mem::trim_stack`] | give the memory of a stack back, which needs [`mem::commit_stack`] then; give some of a stack's depth back, if that can be | yes |
 //! | [`mem::guard_install`] | make pages fault without splitting the mapping | yes |
 //! | [`mem::is_readable`] | whether the first bytes of zeroed memory can be read | yes |
 //! | [`mem::protect_none`] | make pages fault by taking their access rights away | yes |

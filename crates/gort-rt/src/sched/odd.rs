@@ -42,8 +42,7 @@ pub(crate) unsafe fn put(g: *const G) {
         let low = (*g).slot().lo;
         let deep = (*g).usable().saturating_sub(KEPT) & !(os::mem::page_size() - 1);
         if deep > 0 {
-            // Memory that cannot be given back, because the program has locked it, stays: nothing depends on it.
-            let _ = os::mem::release_pages(low, deep);
+            os::mem::trim_stack(low, deep);
         }
         depot((*g).slot().usable() + stack::GUARD).put_shared(g);
     }

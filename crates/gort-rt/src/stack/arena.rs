@@ -4,7 +4,8 @@
 //!
 //! Slots come in classes, one per power of two from 32 KiB to 64 GiB. A class takes address space a *chunk* at a time: a
 //! GiB in one class, cut into slots of one size; less when the process may not have that much, and a single slot when the
-//! slot itself is a GiB or more. Chunks start at multiples of 2 MiB, so that no two share a page table.
+//! slot itself is a GiB or more. On Linux chunks start at multiples of
+//! 2 MiB, so that no two share a page table.
 //!
 //! Each chunk has a mapping of its own for what must survive the slots: a [`Chunk`] record and one [`Side`] record per
 //! slot, a cache line each, so that waking one goroutine does not slow its neighbour's processor. A page of side memory
@@ -128,6 +129,11 @@ impl Arena {
             }
             self.guarded(&slot);
         }
+        // SAFETY: as above.
+        if let Err(errno) = unsafe { mem::commit_stack(slot.lo, slot.hi) } {
+            self.put(shift, slot.side);
+            return Err(AllocError::NoMemory { errno });
+        }
         Ok(slot)
     }
 
@@ -137,6 +143,11 @@ impl Arena {
         (shift + 1..=MAX_SHIFT).find_map(|shift| {
             let slot = self.take_free(shift)?;
             if slot.side.tp.load(Relaxed) == UNGUARDED {
+                self.put(shift, slot.side);
+                return None;
+            }
+            // SAFETY: `take_free` gave the slot to us alone, and it is unused.
+            if unsafe { mem::commit_stack(slot.lo, slot.hi) }.is_err() {
                 self.put(shift, slot.side);
                 return None;
             }
@@ -156,12 +167,7 @@ impl Arena {
     /// The slot came from this arena's `alloc`, is released once, and nothing runs on it or refers to its memory.
     pub(super) unsafe fn release(&'static self, slot: Slot) {
         // SAFETY: the caller promises that the contents are dead; the range is all of the slot but its guard.
-        unsafe {
-            if happens(Whim::Discard, None) || mem::release_pages(slot.lo, slot.usable()).is_err() {
-                // Memory that the application has locked cannot be given back, but must read as zero all the same.
-                slot.lo.write_bytes(0, slot.usable());
-            }
-        }
+        unsafe { mem::empty_stack(slot.lo, slot.hi, happens(Whim::Discard, None)) };
         // SAFETY: every slot that was handed out has its chunk noted, and chunks are never unmapped.
         let chunk = unsafe { &*slot.side.chunk.load(Relaxed) };
         self.put(chunk.shift, slot.side);

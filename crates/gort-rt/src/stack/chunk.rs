@@ -11,9 +11,6 @@ use crate::chaos::{happens, Whim};
 use crate::debug::record::{Name, Record};
 use crate::os::{code, mem};
 
-/// Alignment of chunks: what one page of the last level of page tables covers.
-const CHUNK_ALIGN: usize = 2 << 20;
-
 /// What is known of a slot besides its address. All zero before the first use.
 #[repr(C, align(64))]
 pub(super) struct Side {
@@ -130,7 +127,7 @@ fn side_bytes(count: usize) -> usize {
 
 /// Whether so many bytes of address space are to be had; an errno if not.
 pub(super) fn has_room(bytes: usize) -> Result<(), i32> {
-    let start = mem::reserve(bytes)?;
+    let start = mem::reserve_stacks(bytes)?;
     // SAFETY: reserved just now, and unused.
     unsafe { mem::unreserve(start, bytes) };
     Ok(())
@@ -144,7 +141,7 @@ pub(super) fn map_chunk(bytes: usize, shift: u32, first_index: u32) -> Result<&'
     let count = bytes >> shift;
     let side_len = side_bytes(count);
     let side = mem::reserve(side_len)?;
-    let base = reserve_aligned(bytes).inspect_err(|_| {
+    let base = mem::reserve_stacks(bytes).inspect_err(|_| {
         // SAFETY: reserved above, and nobody knows it.
         unsafe { mem::unreserve(side, side_len) }
     })?;
@@ -162,21 +159,3 @@ pub(super) fn map_chunk(bytes: usize, shift: u32, first_index: u32) -> Result<&'
 
 const _: () = assert!(size_of::<Chunk>().is_multiple_of(align_of::<Side>()));
 const _: () = assert!(size_of::<Side>() == 64 && align_of::<Name>() <= align_of::<Side>());
-
-/// Reserves `bytes` from a multiple of [`CHUNK_ALIGN`] on.
-fn reserve_aligned(bytes: usize) -> Result<*mut u8, i32> {
-    let len = bytes + CHUNK_ALIGN;
-    let start = mem::reserve(len)?;
-    let before = start.align_offset(CHUNK_ALIGN);
-    let after = len - before - bytes;
-    // SAFETY: the parts in front of and behind the aligned range belong to the reservation just made and are unused.
-    unsafe {
-        if before > 0 {
-            mem::unreserve(start, before);
-        }
-        if after > 0 {
-            mem::unreserve(start.add(before + bytes), after);
-        }
-        Ok(start.add(before))
-    }
-}

@@ -13,6 +13,8 @@ pub(crate) enum AllocError {
     TooLarge { usable: usize },
     /// The kernel does not give any more address space.
     NoAddressSpace { slot: usize, stacks: usize, errno: i32 },
+    /// The system has no memory for the first pages of a stack.
+    NoMemory { errno: i32 },
     /// The arena's table of chunks is full.
     TooMany { stacks: usize },
     /// Another guard by `mprotect` would come too close to the limit on mappings.
@@ -30,7 +32,7 @@ impl AllocError {
             Self::TooLarge { .. } | Self::NoMarkers => code::INVALID,
             Self::NoAddressSpace { .. } => code::NO_MEMORY,
             Self::TooMany { .. } | Self::MapLimit { .. } => code::AGAIN,
-            Self::Guard { errno } => errno,
+            Self::NoMemory { errno } | Self::Guard { errno } => errno,
         }
     }
 }
@@ -50,6 +52,11 @@ impl fmt::Display for AllocError {
                  on the process's address space and data (ulimit -v, ulimit -d), allow overcommit (vm.overcommit_memory is not 2), or use \
                  smaller stacks (Builder::stack_size, GORT_STACK_SIZE)",
                 slot / 1024,
+                io::Error::from_raw_os_error(errno)
+            ),
+            Self::NoMemory { errno } => write!(
+                f,
+                "no memory for another goroutine stack: {}; run fewer goroutines at a time, or raise the memory limit",
                 io::Error::from_raw_os_error(errno)
             ),
             Self::TooMany { stacks } => write!(
@@ -105,6 +112,7 @@ mod tests {
         assert!(AllocError::TooMany { stacks: 7 }.to_string().contains("7 exist"));
         assert!(AllocError::NoMarkers.to_string().contains("GORT_GUARD=markers"));
         assert!(AllocError::Guard { errno: code::NO_MEMORY }.to_string().contains(&systems));
+        assert!(AllocError::NoMemory { errno: code::NO_MEMORY }.to_string().contains(&systems));
         assert_eq!(AllocError::MapLimit { max_map_count: 1, guards: 1 }.errno(), code::AGAIN);
     }
 }

@@ -24,6 +24,61 @@ pub(crate) fn reserve(len: usize) -> Result<*mut u8, i32> {
     Ok(start as *mut u8)
 }
 
+/// Where stacks start: at a multiple of what one page of the last level of page tables covers, so that no two runs of stacks share
+/// one.
+const STACKS_ALIGN: usize = 2 << 20;
+
+/// Reserves `len` bytes for stacks, as [`reserve`] does.
+pub(crate) fn reserve_stacks(len: usize) -> Result<*mut u8, i32> {
+    let all = len + STACKS_ALIGN;
+    let start = reserve(all)?;
+    let before = start.align_offset(STACKS_ALIGN);
+    let after = all - before - len;
+    // SAFETY: the parts in front of and behind the aligned range belong to the reservation just made and are unused.
+    unsafe {
+        if before > 0 {
+            unreserve(start, before);
+        }
+        if after > 0 {
+            unreserve(start.add(before + len), after);
+        }
+        Ok(start.add(before))
+    }
+}
+
+/// Makes the stack from `lo` to `hi` ready for use. Its pages come when they are touched, in any order, so there is nothing to do.
+///
+/// # Safety
+/// None that this would need.
+pub(crate) unsafe fn commit_stack(_lo: *mut u8, _hi: *mut u8) -> Result<(), i32> {
+    Ok(())
+}
+
+/// Gives the memory of the stack from `lo` to `hi` back: it reads as zero afterwards. Memory that the application has locked cannot
+/// be given back, and is overwritten; so is any where `locked` says so.
+///
+/// # Safety
+/// The range is part of a [`reserve_stacks`]d one, without guards, and its contents are no longer needed.
+pub(crate) unsafe fn empty_stack(lo: *mut u8, hi: *mut u8, locked: bool) {
+    let len = hi as usize - lo as usize;
+    // SAFETY: the caller promises that the range is ours and its contents dead.
+    unsafe {
+        if locked || release_pages(lo, len).is_err() {
+            lo.write_bytes(0, len);
+        }
+    }
+}
+
+/// Gives the lowest `len` bytes of a stack that begins at `lo` back, as far as that can be.
+///
+/// # Safety
+/// Nobody runs on the stack, and what is there is no longer needed.
+pub(crate) unsafe fn trim_stack(lo: *mut u8, len: usize) {
+    // Memory that the application has locked stays: nothing depends on it.
+    // SAFETY: the caller promises that the range is ours and its contents dead.
+    let _ = unsafe { release_pages(lo, len) };
+}
+
 /// Gives address space back; unless it lies amid other address space and the process may not have the further mapping that a
 /// hole takes: then it stays reserved.
 ///

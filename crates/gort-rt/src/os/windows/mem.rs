@@ -1,16 +1,42 @@
 //! Address space. All addresses and lengths are multiples of [`page_size`].
 //!
-//! What is reserved is committed at once: the system promises memory for all of it, which counts against its limit, and gives
-//! each page when it is first touched.
+//! Before memory is used it is *committed*: the system promises it, which counts against a limit, and gives each page when it is
+//! first touched. What is [`reserve`]d is committed at once.
+//!
+//! # Stacks
+//!
+//! The stacks of a chunk would take a GiB of that limit, so they are committed as they grow, by the way that the system has for
+//! the stacks of threads and of fibers:
+//!
+//! ```text
+//!   |<------------- not committed ------------->|  guard page  |<---- committed ---->|
+//!   start of the slot (DeallocationStack)                      StackLimit            hi (StackBase)
+//! ```
+//!
+//! The guard page (`PAGE_GUARD`) faults once, when it is touched. If it lies between the two bounds that the thread's block (TEB)
+//! names, the system commits it, makes the page below the next guard page, lowers `StackLimit` and goes on. So a switch takes these
+//! words along, see `arch`. Compilers touch a frame of more than a page from above, page by page (`__chkstk`), so none steps
+//! over the guard page.
+//!
+//! This is the system's own doing: no handler is called, and no code of the program's knows of it. Others have committed
+//! a page of their own accord in a vectored handler; but what the system itself writes to a stack, the record of an exception above
+//! all, is written before any handler can be called.
+//!
+//! The growth ends before the lowest pages of the slot, where the arena's guard is: what is touched there is a stack overflow
+//! (`STATUS_STACK_OVERFLOW`), and the thread's `GuaranteedStackBytes` say how much of the guard is committed at that moment for
+//! whoever reports it.
+//!
+//! Wine makes a page of a stack accessible with the rights that it had been reserved with, so they are reserved as writable.
 
 use super::code;
 use super::error::{self, kept};
+use crate::stack::GUARD;
 use core::mem::{size_of, MaybeUninit};
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use windows_sys::Win32::System::Memory::{
-    VirtualAlloc, VirtualFree, VirtualProtect, VirtualQuery, MEMORY_BASIC_INFORMATION, MEM_COMMIT, MEM_DECOMMIT,
-    MEM_RELEASE, MEM_RESERVE, PAGE_GUARD, PAGE_NOACCESS, PAGE_READWRITE,
+    VirtualAlloc, VirtualFree, VirtualQuery, MEMORY_BASIC_INFORMATION, MEM_COMMIT, MEM_DECOMMIT, MEM_RELEASE,
+    MEM_RESERVE, PAGE_GUARD, PAGE_NOACCESS, PAGE_READWRITE,
 };
 use windows_sys::Win32::System::SystemInformation::GetSystemInfo;
 
@@ -44,6 +70,60 @@ pub(crate) fn reserve(len: usize) -> Result<*mut u8, i32> {
         Ok(start.cast())
     }
 }
+
+/// Bytes at the top of a stack that are committed before it is used: for the goroutine's identity and its first frames, so
+/// that few goroutines touch the guard page.
+pub(crate) const STACK_COMMIT: usize = 16 << 10;
+
+/// Reserves `len` bytes of address space for stacks.
+pub(crate) fn reserve_stacks(len: usize) -> Result<*mut u8, i32> {
+    // SAFETY: a new range at an address of the system's choice touches none that exists.
+    let start = unsafe { VirtualAlloc(ptr::null(), len, MEM_RESERVE, PAGE_READWRITE) };
+    if start.is_null() {
+        Err(error::last())
+    } else {
+        Ok(start.cast())
+    }
+}
+
+/// Makes the stack from `lo` to `hi` ready for use: commits its upper [`STACK_COMMIT`] bytes, and the guard page below.
+///
+/// # Safety
+/// The range is part of a [`reserve_stacks`]d one, unused, and so is the page in front of it.
+pub(crate) unsafe fn commit_stack(lo: *mut u8, hi: *mut u8) -> Result<(), i32> {
+    let committed = STACK_COMMIT.min(hi as usize - lo as usize);
+    let (page, limit) = (page_size(), hi.wrapping_sub(committed));
+    // SAFETY: the caller promises that the range is ours and unused.
+    let done = unsafe {
+        !VirtualAlloc(limit.cast(), committed, MEM_COMMIT, PAGE_READWRITE).is_null()
+            && !VirtualAlloc(limit.wrapping_sub(page).cast(), page, MEM_COMMIT, PAGE_READWRITE | PAGE_GUARD).is_null()
+    };
+    if done {
+        return Ok(());
+    }
+    let error = error::last();
+    // SAFETY: as above.
+    unsafe { empty_stack(lo, hi, false) };
+    Err(error)
+}
+
+/// Takes the memory of the stack from `lo` to `hi` away, and of the guard below that, where an overflow may have been.
+///
+/// # Safety
+/// The range is part of a [`reserve_stacks`]d one, and its contents are no longer needed.
+pub(crate) unsafe fn empty_stack(lo: *mut u8, hi: *mut u8, _locked: bool) {
+    let start = lo.wrapping_sub(GUARD);
+    // SAFETY: the caller promises that the range is ours and its contents dead.
+    let done = unsafe { VirtualFree(start.cast(), hi as usize - start as usize, MEM_DECOMMIT) };
+    debug_assert_ne!(done, 0, "VirtualFree failed with error {}", error::last());
+}
+
+/// Does nothing: the guard page, and what the goroutine keeps for the thread's block, would have to follow. The memory stays until
+/// all of the stack is emptied.
+///
+/// # Safety
+/// None that this would need.
+pub(crate) unsafe fn trim_stack(_lo: *mut u8, _len: usize) {}
 
 /// Gives address space back; unless it is a part only of what was reserved at once: then the memory goes, and the addresses
 /// stay reserved.
@@ -80,43 +160,25 @@ fn query(at: *const u8) -> Option<MEMORY_BASIC_INFORMATION> {
     (bytes != 0).then(|| unsafe { region.assume_init() })
 }
 
-/// Gives the memory of a range back to the system. The range stays reserved and reads as zero.
-///
-/// # Safety
-/// The range is part of a [`reserve`]d one, without guards, and its contents are no longer needed.
-pub(crate) unsafe fn release_pages(start: *mut u8, len: usize) -> Result<(), i32> {
-    // SAFETY: the caller promises that the range is ours and its contents dead.
-    let done = unsafe {
-        VirtualFree(start.cast(), len, MEM_DECOMMIT) != 0
-            && !VirtualAlloc(start.cast(), len, MEM_COMMIT, PAGE_READWRITE).is_null()
-    };
-    if done {
-        Ok(())
-    } else {
-        Err(error::last())
-    }
-}
-
 /// Makes every access to a range fault. Windows has no limit on how often.
 ///
 /// # Safety
-/// The range is part of a [`reserve`]d one and nothing refers to it any more.
+/// The range is part of a [`reserve`]d one, or of stacks, and nothing refers to it any more.
 pub(crate) unsafe fn guard_install(start: *mut u8, len: usize) -> Result<(), i32> {
     // SAFETY: the same contract.
     unsafe { protect_none(start, len) }
 }
 
-/// Makes every access to a range fault by taking its rights away.
+/// Makes every access to a range fault by taking its memory away.
 ///
 /// # Safety
-/// The range is part of a [`reserve`]d one and nothing refers to it any more.
+/// The range is part of a [`reserve`]d one, or of stacks, and nothing refers to it any more.
 pub(crate) unsafe fn protect_none(start: *mut u8, len: usize) -> Result<(), i32> {
     if !(start as usize).is_multiple_of(page_size()) {
         return Err(code::INVALID); // the system would take the whole page
     }
-    let mut before = 0;
     // SAFETY: the caller promises that the range is ours and unused.
-    if unsafe { VirtualProtect(start.cast(), len, PAGE_NOACCESS, &raw mut before) } != 0 {
+    if unsafe { VirtualFree(start.cast(), len, MEM_DECOMMIT) } != 0 {
         Ok(())
     } else {
         Err(error::last())
@@ -140,15 +202,37 @@ mod tests {
     use windows_sys::Win32::System::Memory::MEM_FREE;
 
     #[test]
-    fn reserved_memory_is_zero_again_after_release() {
-        let len = 16 * page_size();
-        let start = reserve(len).unwrap();
-        // SAFETY: the range was reserved above and is used by this test alone.
+    fn a_stack_is_zero_again_after_it_was_emptied() {
+        let len = 256 << 10;
+        let start = reserve_stacks(len).unwrap();
+        let (lo, hi) = (start.wrapping_add(GUARD), start.wrapping_add(len));
+        for _ in 0..2 {
+            // SAFETY: the range was reserved above and is used by this test alone.
+            unsafe {
+                assert!(!is_readable(hi.sub(8)));
+                commit_stack(lo, hi).unwrap();
+                assert_eq!(hi.sub(STACK_COMMIT).read(), 0);
+                hi.sub(STACK_COMMIT).write(7);
+                assert!(!is_readable(hi.sub(STACK_COMMIT + 8)), "the guard page");
+                assert!(!is_readable(lo));
+                empty_stack(lo, hi, false);
+            }
+        }
+        // SAFETY: as above.
+        unsafe { unreserve(start, len) };
+        assert_eq!(query(start).unwrap().State, MEM_FREE);
+    }
+
+    #[test]
+    fn the_smallest_stack_is_committed_from_end_to_end() {
+        let len = 2 * GUARD;
+        let start = reserve_stacks(len).unwrap();
+        let (lo, hi) = (start.wrapping_add(GUARD), start.wrapping_add(len));
+        // SAFETY: as above.
         unsafe {
-            assert_eq!(start.read(), 0);
-            start.add(len - 1).write(7);
-            release_pages(start, len).unwrap();
-            assert_eq!(start.add(len - 1).read(), 0);
+            commit_stack(lo, hi).unwrap();
+            lo.write(1);
+            assert!(!is_readable(lo.sub(8)));
             unreserve(start, len);
         }
     }
