@@ -20,7 +20,7 @@
 //! | `guard` | the two kinds of guard and when each is used |
 //! | `reserve` | mappings that guards leave to the rest of the process |
 //! | `error` | why there is no stack, and what the user can do |
-//! | `overflow` | the report when a guard is hit |
+//! | `overflow`, `report` | the report when a guard is hit |
 //! | `altstack` | the stack that the report runs on |
 
 #[cfg(target_os = "linux")]
@@ -31,6 +31,7 @@ mod error;
 mod guard;
 #[cfg_attr(windows, path = "overflow_windows.rs")]
 pub(crate) mod overflow;
+mod report;
 mod reserve;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -2,6 +2,8 @@
 
 use super::super::{alloc, testing};
 use super::*;
+use crate::os;
+use core::ptr;
 use std::mem::MaybeUninit;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Output;
@@ -171,13 +173,4 @@ fn previous_handlers_are_called_and_come_back() {
     super::super::init(None);
     install().unwrap();
     touch_guard(&alloc(0).unwrap());
-}
-
-#[test]
-fn long_names_are_cut() {
-    let mut line = Line::new();
-    line.push(&[b'x'; 500]);
-    write!(line, "{}", 1_234_567_890_123_u64).unwrap();
-    assert_eq!(line.len, 512);
-    assert!(line.bytes.ends_with(b"x123456789012"));
 }
