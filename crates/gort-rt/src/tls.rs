@@ -113,6 +113,12 @@ pub(crate) unsafe fn settls(block: *const TlsBlock) {
     TLS.set(block.cast());
 }
 
+/// Where the word is, for a switch between goroutines that share a kernel thread's words.
+#[cfg(windows)]
+pub(crate) fn place() -> crate::os::Place {
+    TLS.place()
+}
+
 /// Points the calling thread's word at [`ZERO_TLS`] again.
 pub(crate) fn clear_tls() {
     TLS.set(&raw const ZERO_TLS.0 as *const usize);

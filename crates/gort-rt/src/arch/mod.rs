@@ -8,7 +8,8 @@
 //! | Item | Contract |
 //! |---|---|
 //! | [`init`] | called once before any of the others; finds out how the thread pointer may be written |
-//! | [`thread_pointer`] | the base that thread-local variables are addressed from |
+//! | [`thread_pointer`] | the base that thread-local variables are addressed from, or what stands for it: where a goroutine's identity is, or a kernel thread's |
+//! | [`Native`] | what a kernel thread keeps of itself while goroutines run on it |
 //! | [`THREAD_VECTOR`]* | offset from it of the word that leads to the thread vector |
 //! | [`SELF_WORDS`]* | offsets from it of words that hold the thread pointer itself |
 //! | [`STACK_GUARD`]* | offset from it of the stack protector's word, if it lies in the thread's block |
@@ -23,6 +24,8 @@
 //! | [`stack_pointer_of`]* | the stack pointer in what a signal handler is given |
 //! | [`valgrind_request`] | ask valgrind, which runs this processor's programs; for [`valgrind`] |
 
+#[cfg(target_os = "linux")]
+mod native;
 pub(crate) mod valgrind;
 
 #[cfg(target_arch = "aarch64")]
@@ -46,3 +49,7 @@ use abi::valgrind_request;
 #[cfg(target_os = "linux")]
 pub(crate) use abi::{call_leavable, stack_pointer_of, RSEQ_SIGNATURE, SELF_WORDS, STACK_GUARD, THREAD_VECTOR};
 pub(crate) use abi::{call_on_stack, fence_after_rmw, full_fence, init, prepare, switch, thread_pointer};
+#[cfg(windows)]
+pub(crate) use abi::{goroutine, Native, Record};
+#[cfg(target_os = "linux")]
+pub(crate) use native::Native;

@@ -1,8 +1,11 @@
+use super::record::errno_at;
 use super::*;
-use core::cell::Cell;
+use crate::tls;
+use core::cell::{Cell, UnsafeCell};
+use core::ffi::c_int;
 use core::ptr;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use windows_sys::Win32::Foundation::EXCEPTION_ACCESS_VIOLATION;
+use windows_sys::Win32::Foundation::{GetLastError, SetLastError, EXCEPTION_ACCESS_VIOLATION};
 use windows_sys::Win32::System::Diagnostics::Debug::{
     AddVectoredExceptionHandler, RemoveVectoredExceptionHandler, EXCEPTION_CONTINUE_EXECUTION,
     EXCEPTION_CONTINUE_SEARCH, EXCEPTION_POINTERS,
@@ -12,41 +15,65 @@ const SIZE: usize = 256 << 10;
 
 /// What the thread's block says of the stack: ExceptionList, StackBase, StackLimit, DeallocationStack, GuaranteedStackBytes.
 fn bounds() -> [usize; 5] {
-    let teb = ptr::with_exposed_provenance::<u8>(thread_pointer());
-    let word = |at| {
+    let word = |at: usize| {
+        let word: usize;
         // SAFETY: these words are part of the block, on every thread.
-        unsafe { teb.add(at).cast::<usize>().read_volatile() }
+        unsafe { asm!("mov {}, gs:[{}]", out(reg) word, in(reg) at, options(nostack, preserves_flags, readonly)) };
+        word
     };
     [word(0), word(0x08), word(0x10), word(0x1478), word(0x1748) as u32 as usize]
 }
 
 /// Two contexts that take turns: the test's, and a coroutine's on a stack of its own.
 struct Turns {
+    native: Native,
     outside: Cell<*mut u8>,
     inside: Cell<*mut u8>,
+    outer: Cell<usize>,
+    record: UnsafeCell<Record>,
     seen: Cell<usize>,
     body: fn(&Turns),
 }
 
 impl Turns {
     fn new(stack: &mut [u128], body: fn(&Turns)) -> Box<Turns> {
+        init();
         let null = || Cell::new(ptr::null_mut());
-        let turns = Box::new(Turns { outside: null(), inside: null(), seen: Cell::new(0), body });
+        let range = stack.as_mut_ptr_range();
+        let (base, end) = (range.end.addr(), range.start.addr());
+        let turns = Box::new(Turns {
+            native: Native::new(),
+            outside: null(),
+            inside: null(),
+            outer: Cell::new(0),
+            record: UnsafeCell::new(Record::goroutine(base, end, end, 4096)),
+            seen: Cell::new(0),
+            body,
+        });
+        // SAFETY: the box stays with the test, on this thread.
+        turns.outer.set(unsafe { turns.native.adopt() });
         // SAFETY: the stack is large enough, aligned as its elements are, and lives as long as the test. `run` never returns.
-        let sp = unsafe { prepare(stack.as_mut_ptr_range().end.cast(), run, (&raw const *turns).cast_mut().cast()) };
+        let sp = unsafe { prepare(range.end.cast(), run, (&raw const *turns).cast_mut().cast()) };
         turns.inside.set(sp);
         turns
+    }
+
+    /// The thread pointer of the coroutine.
+    fn inner(&self) -> usize {
+        self.record.get().expose_provenance()
     }
 
     /// The test's turn ends: on to the coroutine, until that calls [`Turns::back`].
     fn on(&self) {
         // SAFETY: `inside` was made by `prepare`, or saved by `back`, and is resumed once each time.
-        unsafe { switch(self.outside.as_ptr(), self.inside.get(), thread_pointer()) };
+        unsafe { switch(self.outside.as_ptr(), self.inside.get(), self.inner()) };
+        assert_eq!((thread_pointer(), goroutine()), (self.outer.get(), 0));
     }
 
     fn back(&self) {
+        assert_eq!((thread_pointer(), goroutine()), (self.inner(), self.inner()));
         // SAFETY: `on` has saved the context, which is resumed once.
-        unsafe { switch(self.inside.as_ptr(), self.outside.get(), thread_pointer()) };
+        unsafe { switch(self.inside.as_ptr(), self.outside.get(), self.outer.get()) };
     }
 }
 
@@ -85,7 +112,10 @@ fn spoil() {
 fn contexts_keep_registers_and_bounds() {
     let mut memory = stack();
     let turns = Turns::new(&mut memory, |turns| loop {
-        assert_eq!(bounds()[1..4], [usize::MAX, 0, 0], "any stack is right");
+        // SAFETY: only this coroutine's switches touch it.
+        let record = unsafe { &*turns.record.get() };
+        let (base, end) = (record.stack_base, record.deallocation_stack);
+        assert_eq!(bounds(), [usize::MAX, base, end, end, 4096]);
         turns.seen.set(turns.seen.get() + 1);
         spoil();
         turns.back();
@@ -223,24 +253,90 @@ fn an_access_violation_is_handled_on_a_stack_of_ours() {
     unsafe { RemoveVectoredExceptionHandler(handler) };
 }
 
+/// Sets what a context has of its own besides registers, and says what it was: the last error, errno, the thread-local word.
+fn own(value: u32) -> [u32; 3] {
+    let word = tls_word();
+    // SAFETY: the last error and errno are the thread's own; and so is the word, which the test puts back.
+    unsafe {
+        let before = [GetLastError(), errno_at().read() as u32, word.read() as u32];
+        SetLastError(value);
+        errno_at().write(value as c_int);
+        word.write(value as usize);
+        before
+    }
+}
+
+fn tls_word() -> *mut usize {
+    tls::place().word()
+}
+
+#[test]
+fn errors_and_the_thread_local_word_belong_to_contexts() {
+    let mut memory = stack();
+    let turns = Turns::new(&mut memory, |turns| {
+        assert_eq!(own(5), [0; 3], "as on a new thread");
+        turns.back();
+        assert_eq!(own(0), [5; 3]);
+    });
+    tls::is_none(); // the thread has its word
+                    // SAFETY: the thread's own.
+    let before = unsafe { tls_word().read() };
+    own(7);
+    turns.on();
+    assert_eq!(own(8), [7; 3]);
+    turns.on();
+    assert_eq!(own(0), [8; 3]);
+    // SAFETY: as above.
+    unsafe { tls_word().write(before) };
+}
+
+unsafe extern "C" fn look(seen: *mut u8) {
+    // SAFETY: the tests pass this.
+    let seen = unsafe { &mut *seen.cast::<(usize, bool, [usize; 5], usize)>() };
+    let here = 0u8;
+    *seen = ((&raw const here).addr(), catch_unwind(|| panic!("expected")).is_err(), bounds(), thread_pointer());
+}
+
 #[test]
 fn a_call_on_another_stack_comes_back() {
-    unsafe extern "C" fn body(seen: *mut u8) {
-        // SAFETY: the test passes this.
-        let seen = unsafe { &mut *seen.cast::<(usize, bool)>() };
-        let here = 0u8;
-        seen.0 = (&raw const here).addr();
-        seen.1 = catch_unwind(|| panic!("expected")).is_err();
-    }
     let mut memory = stack();
     let range = memory.as_mut_ptr_range();
     let before = bounds();
     for sp in [range.end.cast(), ptr::null_mut()] {
-        let mut seen = (0usize, false);
-        // SAFETY: the stack is large enough and aligned; `body` does not unwind.
-        unsafe { call_on_stack(body, (&raw mut seen).cast(), sp, thread_pointer()) };
+        let mut seen = (0, false, [0; 5], 0);
+        // SAFETY: the stack is large enough and aligned; `look` does not unwind.
+        unsafe { call_on_stack(look, (&raw mut seen).cast(), sp, thread_pointer()) };
         assert!(seen.1);
         assert_eq!((range.start.addr()..range.end.addr()).contains(&seen.0), !sp.is_null());
+        assert_eq!(seen.2[1..4] == [usize::MAX, 0, 0], !sp.is_null(), "any stack is right");
         assert_eq!(bounds(), before);
     }
+}
+
+/// As by `ffi::on_system_stack`, and by an allocator on the kernel thread's identity.
+#[test]
+fn a_call_on_the_kernel_threads_stack_has_what_is_its() {
+    let mut memory = stack();
+    let turns = Turns::new(&mut memory, |turns| {
+        let before = bounds();
+        own(3);
+        for stay in [false, true] {
+            let sp = if stay { ptr::null_mut() } else { (turns.outside.get() as usize & !15) as *mut u8 };
+            let mut seen = (0, false, [0; 5], 0);
+            // SAFETY: the test's context is suspended at its saved stack pointer, so what is below is free.
+            unsafe { call_on_stack(look, (&raw mut seen).cast(), sp, turns.outer.get()) };
+            assert!(seen.1);
+            assert_eq!(seen.3, turns.outer.get());
+            assert_eq!(seen.2[1] == before[1], stay, "the bounds are the stack's");
+            assert!((seen.2[2]..seen.2[1]).contains(&seen.0));
+            assert_eq!((bounds(), thread_pointer()), (before, turns.inner()));
+            assert_eq!(own(3), [3; 3]);
+        }
+    });
+    tls::is_none();
+    // SAFETY: the thread's own.
+    let before = unsafe { tls_word().read() };
+    turns.on();
+    // SAFETY: as above.
+    assert_eq!(unsafe { tls_word().read() }, before);
 }

@@ -44,7 +44,9 @@ extern "C" fn thread_main(arg: *mut c_void) -> *mut c_void {
     // Without an alternate stack an overflow is still fatal, only without a report.
     let alternate = overflow::thread_altstack();
     m.alternate.set(alternate.as_ref().map_or((0, 0), overflow::AltStack::range));
-    m.g0.tp.set(arch::thread_pointer());
+    let native = arch::Native::new();
+    // SAFETY: it stays where it is until this thread has run its last goroutine.
+    m.g0.tp.set(unsafe { native.adopt() });
     m.thread.set(Some(Thread::this()));
     m.tid.store(os::gettid(), Ordering::Release);
     chaos::seed(m);

@@ -26,6 +26,7 @@ pub(crate) use file::{write_all, write_stderr};
 pub(crate) use futex::{futex_wait, futex_wake};
 pub(crate) use key::{forget_exit_keys, ExitKey};
 pub(crate) use signal::{on_signal_stack, refuse_signals, remember_mask, take_signals, Blocked};
+pub(crate) use slot::{Place, Slot};
 pub(crate) use thread::{
     at_fork, getpid, gettid, leave_to_itself, sched_yield, spawn_thread, thread_count, thread_number, RealThreads,
     Thread,

@@ -1,26 +1,37 @@
 //! A word for each thread, in one of the slots that `TlsAlloc` hands out.
 //!
 //! The first 64 slots lie in the thread's own block (TEB), at a distance from `gs` that is part of Windows' ABI: reading one is
-//! one load. The rest lie in a table that the system makes when a thread first stores there; it is asked for those. A slot is
-//! asked for when somebody first looks, so that the runtime works from the first constructor on; a program that has
-//! taken 64 slots before is one whose words are read by a call.
+//! one load. The rest lie in a table that the system makes when a thread first stores there; its address is in the block too, also by
+//! the ABI. A slot is asked for when somebody first stores, so that the runtime works from the first constructor on; a program
+//! that has taken 64 slots before is one whose words take a few loads more.
+//!
+//! So no function of the system's stands between a word and who reads or writes it, but for a thread's first word in that table.
+//! That matters on goroutines, where the system's functions for slots are other ones for this module (`identity`).
 //!
 //! Slots belong to kernel threads, whatever fiber runs on them. The shared words of a thread's block, such as
 //! `ArbitraryUserPointer`, are left alone.
 
 use super::error::kept;
 use core::arch::asm;
+use core::ffi::c_void;
+use core::mem;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
-use windows_sys::Win32::System::Threading::{TlsAlloc, TlsFree, TlsGetValue, TlsSetValue, TLS_OUT_OF_INDEXES};
+use windows_sys::core::{s, w, BOOL};
+use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
+use windows_sys::Win32::System::Threading::{TlsAlloc, TlsFree, TLS_OUT_OF_INDEXES};
 
-/// Where the first slot is, from `gs`.
+/// Where the block's own address is, from `gs`.
+const SELF: u32 = 0x30;
+/// Where the first slot is, from the block's address.
 const FIRST: u32 = 0x1480;
 /// How many lie there.
 const NEAR: u32 = 64;
+/// Where the address of the table of the rest is, from `gs`; null on a thread that has stored in none of them.
+const TABLE: u32 = 0x1780;
 
 /// See the module's head.
-pub(super) struct Slot {
+pub(crate) struct Slot {
     /// The slot's number plus 1; 0: none has been asked for.
     number: AtomicU32,
     /// Where it is from `gs`; 0: not known, or it is not there.
@@ -29,17 +40,24 @@ pub(super) struct Slot {
     older: AtomicPtr<Slot>,
 }
 
+/// How to find the words of a slot: the address at `gs:[base]`, plus `offset`.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) base: u32,
+    pub(crate) offset: u32,
+}
+
 /// All slots that have been asked for, the latest first.
 static TAKEN: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
 
 impl Slot {
-    pub(super) const fn new() -> Slot {
+    pub(crate) const fn new() -> Slot {
         Slot { number: AtomicU32::new(0), near: AtomicU32::new(0), older: AtomicPtr::new(ptr::null_mut()) }
     }
 
     /// The calling thread's word, if that takes one load; else 0. It is 0 too where nothing was stored.
     #[inline(always)]
-    pub(super) fn near(&self) -> usize {
+    pub(crate) fn near(&self) -> usize {
         let near = self.near.load(Ordering::Relaxed);
         if near == 0 {
             return 0;
@@ -53,24 +71,60 @@ impl Slot {
     }
 
     /// The calling thread's word; 0 where nothing was stored.
-    pub(super) fn get(&'static self) -> usize {
+    #[inline]
+    pub(crate) fn get(&self) -> usize {
         match self.near() {
-            0 => kept(|| {
-                let number = self.number();
-                // SAFETY: the slot is ours.
-                unsafe { TlsGetValue(number) }.expose_provenance()
-            }),
+            0 => self.far(),
             word => word,
         }
     }
 
+    /// The word of a slot in the table.
+    fn far(&self) -> usize {
+        match self.number.load(Ordering::Acquire) {
+            0 => 0,
+            // Whoever asked for it may not have said yet that it is near.
+            number => {
+                let word = place(number - 1).word();
+                // SAFETY: a word of the thread's own table, which stays as long as the thread.
+                unsafe { word.as_ref() }.map_or(0, |&word| word)
+            }
+        }
+    }
+
     /// Stores the calling thread's word. False: there is no memory for it.
-    pub(super) fn set(&'static self, word: usize) -> bool {
+    #[inline]
+    pub(crate) fn set(&'static self, word: usize) -> bool {
+        let at = self.place().word();
+        if at.is_null() {
+            return self.set_first(word);
+        }
+        // SAFETY: the slot is ours, and the thread's word of it is there.
+        unsafe { at.write(word) };
+        true
+    }
+
+    /// Stores the calling thread's first word in its table, which the system makes then. By the system's own function, whatever
+    /// this module's import of it leads to.
+    #[cold]
+    fn set_first(&'static self, word: usize) -> bool {
+        type TlsSetValue = unsafe extern "system" fn(u32, *const c_void) -> BOOL;
         kept(|| {
-            let number = self.number();
-            // SAFETY: the slot is ours.
-            unsafe { TlsSetValue(number, ptr::without_provenance(word)) != 0 }
+            // SAFETY: the names are strings with an end; kernel32 is in every process, for as long as it lives.
+            let found = unsafe { GetProcAddress(GetModuleHandleW(w!("kernel32.dll")), s!("TlsSetValue")) };
+            // SAFETY: the type is that of the function with this name, and the slot is ours.
+            found.is_some_and(|found| unsafe {
+                mem::transmute::<unsafe extern "system" fn() -> isize, TlsSetValue>(found)(
+                    self.number(),
+                    ptr::without_provenance(word),
+                ) != 0
+            })
         })
+    }
+
+    /// Where the words of the slot are.
+    pub(crate) fn place(&'static self) -> Place {
+        place(self.number())
     }
 
     /// The slot's number. Asks for one if that was not done.
@@ -84,7 +138,7 @@ impl Slot {
     #[cold]
     fn take(&'static self) -> u32 {
         // SAFETY: no preconditions.
-        let number = unsafe { TlsAlloc() };
+        let number = kept(|| unsafe { TlsAlloc() });
         if number == TLS_OUT_OF_INDEXES {
             super::write_stderr(b"gort: the process has no slot for thread-local storage left (TlsAlloc)\n");
             std::process::abort();
@@ -106,6 +160,30 @@ impl Slot {
                 Err(now) => newest = now,
             }
         }
+    }
+}
+
+/// Where the words of the slot with this number are.
+fn place(number: u32) -> Place {
+    match number.checked_sub(NEAR) {
+        None => Place { base: SELF, offset: FIRST + number * 8 },
+        Some(far) => Place { base: TABLE, offset: far * 8 },
+    }
+}
+
+impl Place {
+    /// The calling thread's word; null on a thread that has no table for it.
+    #[inline(always)]
+    pub(crate) fn word(self) -> *mut usize {
+        let base: *mut u8;
+        // SAFETY: both words are part of the thread's block, on every thread.
+        unsafe {
+            asm!("mov {}, gs:[{}]", out(reg) base, in(reg) u64::from(self.base), options(nostack, preserves_flags, readonly));
+        }
+        if base.is_null() {
+            return ptr::null_mut();
+        }
+        base.wrapping_add(self.offset as usize).cast()
     }
 }
 

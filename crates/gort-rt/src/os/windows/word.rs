@@ -5,7 +5,7 @@
 //! thread-local variables have gone. A word in a [`Slot`] is there from the thread's beginning to its end, empty at first. The
 //! first look of a thread stores the initial value, so that later looks find it by one load.
 
-use super::slot::{self, Slot};
+use super::slot::{self, Place, Slot};
 
 /// What fits a word, and is never all zeroes there: that is the word of a thread that has not looked.
 pub(crate) trait Word: Copy {
@@ -61,6 +61,7 @@ impl<T: Word> ThreadWord<T> {
     }
 
     /// Changes the calling thread's value.
+    #[inline]
     pub(crate) fn set(&'static self, value: T) {
         if !self.slot.set(value.to()) {
             super::write_stderr(b"gort: out of memory for a word of a thread\n");
@@ -68,7 +69,12 @@ impl<T: Word> ThreadWord<T> {
         }
     }
 
-    /// The first look of a thread; or a slot that takes a call.
+    /// Where the words are.
+    pub(crate) fn place(&'static self) -> Place {
+        self.slot.place()
+    }
+
+    /// The first look of a thread; or a slot in the table.
     #[cold]
     fn far(&'static self) -> T {
         match self.slot.get() {
