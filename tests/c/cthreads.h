@@ -30,7 +30,8 @@ int64_t ct_crowd(unsigned threads, ct_each_fn fn, void *arg, uint64_t calls);
 int64_t ct_each(ct_each_fn fn, void *arg, uint64_t calls);
 
 /* Calls fn(arg) from a frame that holds values in memory, registers and thread-local storage. Returns 0, or what was
-   not as before: bits 1 memory, 2 registers, 4 the address of errno, 8 thread-local storage, 16 the rounding mode. */
+   not as before: bits 1 memory, 2 registers, 4 the address of errno (not looked at on Windows, where it is the kernel
+   thread's), 8 thread-local storage, 16 the rounding mode. */
 int ct_through(ct_fn fn, void *arg);
 
 /* Calls fn(arg) with `bytes` more of the stack in use. */

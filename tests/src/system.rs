@@ -43,3 +43,6 @@ pub fn end_within(mut child: Child, limit: Duration) -> Option<ExitStatus> {
 pub fn died_of(status: ExitStatus, signal: i32) -> bool {
     status.signal() == Some(signal)
 }
+
+/// Has the calling goroutine stay on its kernel thread if fibers are tied to that: they are not.
+pub fn stay_for_fibers() {}

@@ -5,6 +5,7 @@ use gort::ffi;
 use gort_tests::cthreads::{rounding_modes, through_c, tid, with_rounding, CThread, Fiber};
 use gort_tests::needs_goroutines;
 use gort_tests::subprocess::{is_child, Rerun};
+use gort_tests::system::stay_for_fibers;
 use std::cell::{Cell, RefCell};
 use std::sync::mpsc;
 
@@ -137,6 +138,7 @@ fn a_goroutine_blocks_on_a_fiber_of_the_host() {
     let goroutines: Vec<_> = (0..8u32)
         .map(|_| {
             gort::thread::spawn(|| {
+                stay_for_fibers();
                 let mut stack = vec![0u8; 64 << 10];
                 let mut rounds = 0;
                 // SAFETY: the memory is the fiber's alone.

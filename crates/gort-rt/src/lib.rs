@@ -21,8 +21,8 @@
 // What only the hooks use, and Windows has none yet.
 #![cfg_attr(windows, allow(dead_code))]
 
-// On Windows goroutines are kernel threads so far, and there are no hooks: rooms that serve other goroutines, hooks or a C
-// library's thread blocks have a counterpart there, named by its path.
+// On Windows there are no hooks, and thread blocks are not a C library's: rooms that serve these have a counterpart there, named
+// by its path.
 
 #[cfg(not(any(
     all(
@@ -47,7 +47,7 @@ mod debug;
 mod error;
 mod fork;
 mod gate;
-#[cfg_attr(windows, path = "identity/windows.rs")]
+#[cfg_attr(windows, path = "identity/windows/mod.rs")]
 mod identity;
 mod oneone;
 mod os;

@@ -6,7 +6,7 @@ mod c_threads;
 
 use c_threads::{child, is_child, one_at_a_time, CThread};
 use gort_rt::testing::{is_none, stray_store};
-use gort_rt::{ffi, stats, thread, Backend, Config};
+use gort_rt::{ffi, stats, thread};
 use std::cell::Cell;
 use std::sync::mpsc;
 use windows_sys::Win32::Foundation::{GetLastError, SetLastError, EXCEPTION_ACCESS_VIOLATION};
@@ -195,20 +195,6 @@ fn the_last_error_is_the_callers() {
         }
     })
     .join();
-}
-
-#[test]
-fn goroutines_of_the_other_kind_are_refused() {
-    const NAME: &str = "goroutines_of_the_other_kind_are_refused";
-    if !is_child(NAME) {
-        let (code, text) = child(NAME);
-        assert_eq!(code, 0, "{text}");
-        return;
-    }
-    let refused = Config::new().backend(Backend::Goroutines).start().unwrap_err().to_string();
-    assert!(refused.contains("Windows") && refused.contains("GORT_BACKEND=threads"), "{refused}");
-    assert_eq!(thread::spawn(|| 4).join().unwrap(), 4, "the usual kind is to be had all the same");
-    assert_eq!(gort_rt::backend().unwrap(), Backend::Threads);
 }
 
 #[test]

@@ -30,6 +30,11 @@ pub fn thread_exists(tid: i32) -> bool {
     }
 }
 
+/// Has the calling goroutine stay on its kernel thread, which the system's fibers are tied to.
+pub fn stay_for_fibers() {
+    gort::ffi::lock_os_thread();
+}
+
 /// Has a child begin a group of its own, where groups of processes can be ended: not on Windows.
 pub fn in_a_group(_command: &mut Command) {}
 

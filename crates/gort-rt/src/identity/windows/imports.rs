@@ -1,0 +1,122 @@
+//! This module's imports: where its calls of other modules' functions go through, one word each, filled in by the loader.
+
+use crate::os;
+use core::ffi::{c_void, CStr};
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::io;
+use windows_sys::Win32::System::Diagnostics::Debug::{
+    IMAGE_DIRECTORY_ENTRY, IMAGE_DIRECTORY_ENTRY_IMPORT, IMAGE_NT_HEADERS64,
+};
+use windows_sys::Win32::System::Memory::{VirtualProtect, PAGE_READWRITE};
+use windows_sys::Win32::System::SystemServices::{IMAGE_DOS_HEADER, IMAGE_IMPORT_DESCRIPTOR, IMAGE_ORDINAL_FLAG64};
+
+/// A function that is redirected to one of ours.
+pub(super) struct Function {
+    name: &'static CStr,
+    ours: *const (),
+    /// What the loader had found; null until then.
+    real: AtomicPtr<()>,
+}
+
+// SAFETY: the pointer is that of a function.
+unsafe impl Sync for Function {}
+
+impl Function {
+    pub(super) const fn new(name: &'static CStr, ours: *const ()) -> Function {
+        Function { name, ours, real: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// The system's function; for `ours`, which is called only where that was imported.
+    #[inline]
+    pub(super) fn real(&self) -> *const () {
+        self.real.load(Ordering::Relaxed)
+    }
+}
+
+/// Has this module's calls of these functions go to ours. An error number if that is refused. Does nothing once it has succeeded.
+/// One call at a time.
+///
+/// Calls that other threads make meanwhile go to one or the other, which off goroutines is the same.
+pub(super) fn redirect(functions: &[&Function]) -> Result<(), i32> {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let Some(mut library) = directory::<IMAGE_IMPORT_DESCRIPTOR>(IMAGE_DIRECTORY_ENTRY_IMPORT) else {
+        return Err(os::code::INVALID);
+    };
+    // SAFETY: the loader has filled the table in, which stays as long as the module. It ends with a record of zeroes; so does the
+    // list of names of each library, which has a word for each of its functions.
+    unsafe {
+        while (*library).Name != 0 {
+            let mut names = at::<u64>((*library).Anonymous.OriginalFirstThunk);
+            let mut words = at::<*mut ()>((*library).FirstThunk);
+            while (*library).Anonymous.OriginalFirstThunk != 0 && *names != 0 {
+                if *names & IMAGE_ORDINAL_FLAG64 == 0 {
+                    // A hint of two bytes comes first.
+                    let name = CStr::from_ptr(at::<i8>(*names as u32 + 2));
+                    if let Some(function) = functions.iter().find(|function| function.name == name) {
+                        replace(words.cast_mut(), function)?;
+                    }
+                }
+                (names, words) = (names.add(1), words.add(1));
+            }
+            library = library.add(1);
+        }
+    }
+    DONE.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Makes the word lead to our function.
+///
+/// # Safety
+/// It is a word of this module's for the system's function of that name.
+unsafe fn replace(word: *mut *mut (), function: &Function) -> Result<(), i32> {
+    let ours = function.ours.cast_mut();
+    // SAFETY: the caller's promise; others read the word while they call, so it is an atomic.
+    let shared = unsafe { AtomicPtr::from_ptr(word) };
+    let real = shared.load(Ordering::Relaxed);
+    if real == ours {
+        return Ok(()); // by an attempt that went wrong later
+    }
+    // Before anybody can come to ours.
+    function.real.store(real, Ordering::Relaxed);
+    let (page, bytes) = (word.cast::<c_void>(), size_of::<usize>());
+    let mut rights = 0;
+    // SAFETY: the word is the module's own, and its rights are put back.
+    unsafe {
+        if VirtualProtect(page, bytes, PAGE_READWRITE, &raw mut rights) == 0 {
+            return Err(io::Error::last_os_error().raw_os_error().unwrap_or(os::code::INVALID));
+        }
+        shared.store(ours, Ordering::Release);
+        VirtualProtect(page, bytes, rights, &raw mut rights);
+    }
+    Ok(())
+}
+
+extern "C" {
+    /// What the linker calls the beginning of the module.
+    static __ImageBase: IMAGE_DOS_HEADER;
+}
+
+/// The beginning of this module, which names it to the loader's callbacks.
+pub(super) fn base() -> *mut c_void {
+    (&raw const __ImageBase).cast_mut().cast()
+}
+
+/// What lies so many bytes behind the beginning of this module.
+fn at<T>(offset: u32) -> *const T {
+    base().cast::<u8>().wrapping_add(offset as usize).cast()
+}
+
+/// One of this module's tables for the loader, by its number; None if it has none.
+pub(super) fn directory<T>(number: IMAGE_DIRECTORY_ENTRY) -> Option<*const T> {
+    // SAFETY: the module's headers are where the loader has found them.
+    let entry = unsafe {
+        let headers = at::<IMAGE_NT_HEADERS64>(__ImageBase.e_lfanew as u32);
+        (*headers).OptionalHeader.DataDirectory[usize::from(number)]
+    };
+    (entry.Size != 0).then(|| at(entry.VirtualAddress))
+}
