@@ -28,7 +28,6 @@ pub use sleep::{sleep, sleep_until};
 pub use std::thread::{panicking, AccessError, LocalKey, Result};
 
 pub(crate) use current::{new_id, Inner};
-#[cfg(target_os = "linux")]
 pub(crate) use sleep::on_goroutine as sleep_until_ns;
 
 use crate::backend::Runtime;

@@ -4,7 +4,7 @@
 //! runtime free what C's have allocated. They are called on a goroutine as on a thread, in the same order. The runtime's own are among
 //! them, and find nothing to do: they look at words of the kernel thread that only threads of others have.
 
-use super::imports::{base, directory};
+use crate::os::imports::{base, directory};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use windows_sys::Win32::System::Diagnostics::Debug::IMAGE_DIRECTORY_ENTRY_TLS;

@@ -8,8 +8,8 @@
 //! thread, so [`alloc`] goes through all goroutines' blocks. They are in one list ([`BLOCKS`]), which a block leaves before its
 //! memory goes.
 
-use super::imports::Function;
 use crate::arch;
+use crate::os::imports::Function;
 use crate::sync::rawmutex::RawMutex;
 use core::cell::Cell;
 use core::ffi::c_void;

@@ -23,7 +23,7 @@
 //!   key, and a Rust program has dozens: 30 keys take about as long as all the rest of a switch. And who adds a key must find
 //!   every goroutine that is suspended.
 //! * To *redirect the functions*: the module's imports of `TlsGetValue` and its kin lead to functions of ours ([`keys`],
-//!   [`imports`]), which look at the goroutine's block if the caller is one. A switch costs nothing. A read costs what finding the
+//!   `os::imports`), which look at the goroutine's block if the caller is one. A switch costs nothing. A read costs what finding the
 //!   thread pointer costs, three loads more than the system's function; Wine's own takes longer than ours.
 //!
 //! The second is what is done here. Other modules' imports are left alone: a system's library on a goroutine finds the kernel
@@ -47,10 +47,10 @@
 //!   A goroutine that holds on to such a thing across a wait locks itself to its thread (`ffi::lock_os_thread`).
 
 mod callbacks;
-mod imports;
 mod keys;
 
 use crate::arch::{self, Record};
+use crate::os::imports;
 use crate::os::mem::{self, STACK_COMMIT};
 use crate::stack::GUARD;
 use core::mem::size_of;

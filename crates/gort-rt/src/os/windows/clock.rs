@@ -1,9 +1,13 @@
 //! Time: the performance counter, in nanoseconds since an arbitrary start (the boot, in practice). It goes on while the machine
 //! is suspended, as std's `Instant` does here.
 
+use super::real::real;
 use core::sync::atomic::{AtomicU64, Ordering};
 use windows_sys::Win32::System::Performance::{QueryPerformanceCounter, QueryPerformanceFrequency};
-use windows_sys::Win32::System::Threading::Sleep;
+
+real! {
+    fn Sleep(milliseconds: u32);
+}
 
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;

@@ -2,9 +2,18 @@
 
 use super::clock::milliseconds_until;
 use super::error::kept;
+use super::real::real;
+use core::ffi::c_void;
 use core::sync::atomic::AtomicU32;
+use windows_sys::core::BOOL;
 use windows_sys::Win32::Foundation::{GetLastError, ERROR_TIMEOUT};
-use windows_sys::Win32::System::Threading::{WaitOnAddress, WakeByAddressAll, WakeByAddressSingle, INFINITE};
+use windows_sys::Win32::System::Threading::INFINITE;
+
+real! {
+    fn WaitOnAddress(word: *const c_void, expected: *const c_void, bytes: usize, milliseconds: u32) -> BOOL;
+    fn WakeByAddressSingle(word: *const c_void);
+    fn WakeByAddressAll(word: *const c_void);
+}
 
 /// From so many on, all sleepers are woken at once.
 const MANY: u32 = 64;

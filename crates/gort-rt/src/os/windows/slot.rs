@@ -12,13 +12,12 @@
 //! `ArbitraryUserPointer`, are left alone.
 
 use super::error::kept;
+use super::real::real;
 use core::arch::asm;
 use core::ffi::c_void;
-use core::mem;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
-use windows_sys::core::{s, w, BOOL};
-use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
+use windows_sys::core::BOOL;
 use windows_sys::Win32::System::Threading::{TlsAlloc, TlsFree, TLS_OUT_OF_INDEXES};
 
 /// Where the block's own address is, from `gs`.
@@ -45,6 +44,10 @@ pub(crate) struct Slot {
 pub(crate) struct Place {
     pub(crate) base: u32,
     pub(crate) offset: u32,
+}
+
+real! {
+    fn TlsSetValue(slot: u32, value: *const c_void) -> BOOL;
 }
 
 /// All slots that have been asked for, the latest first.
@@ -108,18 +111,8 @@ impl Slot {
     /// this module's import of it leads to.
     #[cold]
     fn set_first(&'static self, word: usize) -> bool {
-        type TlsSetValue = unsafe extern "system" fn(u32, *const c_void) -> BOOL;
-        kept(|| {
-            // SAFETY: the names are strings with an end; kernel32 is in every process, for as long as it lives.
-            let found = unsafe { GetProcAddress(GetModuleHandleW(w!("kernel32.dll")), s!("TlsSetValue")) };
-            // SAFETY: the type is that of the function with this name, and the slot is ours.
-            found.is_some_and(|found| unsafe {
-                mem::transmute::<unsafe extern "system" fn() -> isize, TlsSetValue>(found)(
-                    self.number(),
-                    ptr::without_provenance(word),
-                ) != 0
-            })
-        })
+        // SAFETY: the slot is ours.
+        kept(|| unsafe { TlsSetValue(self.number(), ptr::without_provenance(word)) != 0 })
     }
 
     /// Where the words of the slot are.

@@ -3,10 +3,12 @@
 use super::clock::sleep_ns;
 use super::code;
 use super::error;
+use super::real::real;
 use core::ffi::{c_void, CStr};
 use core::mem::{self, size_of};
 use core::ptr;
 use std::alloc::{GlobalAlloc, Layout, System};
+use windows_sys::core::BOOL;
 use windows_sys::Win32::Foundation::{
     CloseHandle, DuplicateHandle, DUPLICATE_SAME_ACCESS, ERROR_MAX_THRDS_REACHED, ERROR_NOT_ENOUGH_MEMORY,
     ERROR_NO_SYSTEM_RESOURCES, HANDLE, INVALID_HANDLE_VALUE, WAIT_TIMEOUT,
@@ -16,8 +18,13 @@ use windows_sys::Win32::System::Diagnostics::ToolHelp::{
 };
 use windows_sys::Win32::System::Threading::{
     CreateThread, GetCurrentProcess, GetCurrentProcessId, GetCurrentThread, GetCurrentThreadId, SetThreadDescription,
-    SwitchToThread, WaitForSingleObject, INFINITE, STACK_SIZE_PARAM_IS_A_RESERVATION,
+    INFINITE, STACK_SIZE_PARAM_IS_A_RESERVATION,
 };
+
+real! {
+    fn SwitchToThread() -> BOOL;
+    fn WaitForSingleObject(handle: HANDLE, milliseconds: u32) -> u32;
+}
 
 /// How often thread creation is tried while the system says that it is short of something, and by how much each pause grows.
 const ATTEMPTS: u64 = 20;

@@ -1,10 +1,13 @@
 //! This module's imports: where its calls of other modules' functions go through, one word each, filled in by the loader.
+//!
+//! A function that is redirected is so for all code that is linked into this module, the runtime's own included: what that
+//! must have from the system it finds by other ways ([`super::real`]).
 
-use crate::os;
+use super::code;
+use super::error;
 use core::ffi::{c_void, CStr};
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
-use std::io;
+use core::sync::atomic::{AtomicPtr, Ordering};
 use windows_sys::Win32::System::Diagnostics::Debug::{
     IMAGE_DIRECTORY_ENTRY, IMAGE_DIRECTORY_ENTRY_IMPORT, IMAGE_NT_HEADERS64,
 };
@@ -12,7 +15,7 @@ use windows_sys::Win32::System::Memory::{VirtualProtect, PAGE_READWRITE};
 use windows_sys::Win32::System::SystemServices::{IMAGE_DOS_HEADER, IMAGE_IMPORT_DESCRIPTOR, IMAGE_ORDINAL_FLAG64};
 
 /// A function that is redirected to one of ours.
-pub(super) struct Function {
+pub struct Function {
     name: &'static CStr,
     ours: *const (),
     /// What the loader had found; null until then.
@@ -23,28 +26,42 @@ pub(super) struct Function {
 unsafe impl Sync for Function {}
 
 impl Function {
-    pub(super) const fn new(name: &'static CStr, ours: *const ()) -> Function {
+    /// `ours` has the type of the function with this name.
+    pub const fn new(name: &'static CStr, ours: *const ()) -> Function {
         Function { name, ours, real: AtomicPtr::new(ptr::null_mut()) }
     }
 
     /// The system's function; for `ours`, which is called only where that was imported.
     #[inline]
-    pub(super) fn real(&self) -> *const () {
+    pub fn real(&self) -> *const () {
         self.real.load(Ordering::Relaxed)
+    }
+
+    /// Notes `real` as the system's function, where this module does not import it, and returns ours.
+    pub fn stand_in(&self, real: *const ()) -> *const () {
+        // Whatever the outcome, the one that is there is right.
+        let _ = self.real.compare_exchange(ptr::null_mut(), real.cast_mut(), Ordering::Relaxed, Ordering::Relaxed);
+        self.ours
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static CStr {
+        self.name
+    }
+
+    /// Whether this module imports it, and calls go to ours.
+    pub fn is_redirected(&self) -> bool {
+        !self.real().is_null()
     }
 }
 
-/// Has this module's calls of these functions go to ours. An error number if that is refused. Does nothing once it has succeeded.
-/// One call at a time.
+/// Has this module's calls of these functions go to ours. An error number if that is refused. Does nothing for those that do so
+/// already. One call at a time.
 ///
-/// Calls that other threads make meanwhile go to one or the other, which off goroutines is the same.
-pub(super) fn redirect(functions: &[&Function]) -> Result<(), i32> {
-    static DONE: AtomicBool = AtomicBool::new(false);
-    if DONE.load(Ordering::Relaxed) {
-        return Ok(());
-    }
+/// Calls that other threads make meanwhile go to one or the other, which off goroutines must be the same.
+pub fn redirect(functions: &[&Function]) -> Result<(), i32> {
     let Some(mut library) = directory::<IMAGE_IMPORT_DESCRIPTOR>(IMAGE_DIRECTORY_ENTRY_IMPORT) else {
-        return Err(os::code::INVALID);
+        return Err(code::INVALID);
     };
     // SAFETY: the loader has filled the table in, which stays as long as the module. It ends with a record of zeroes; so does the
     // list of names of each library, which has a word for each of its functions.
@@ -65,7 +82,6 @@ pub(super) fn redirect(functions: &[&Function]) -> Result<(), i32> {
             library = library.add(1);
         }
     }
-    DONE.store(true, Ordering::Relaxed);
     Ok(())
 }
 
@@ -79,7 +95,7 @@ unsafe fn replace(word: *mut *mut (), function: &Function) -> Result<(), i32> {
     let shared = unsafe { AtomicPtr::from_ptr(word) };
     let real = shared.load(Ordering::Relaxed);
     if real == ours {
-        return Ok(()); // by an attempt that went wrong later
+        return Ok(());
     }
     // Before anybody can come to ours.
     function.real.store(real, Ordering::Relaxed);
@@ -88,7 +104,7 @@ unsafe fn replace(word: *mut *mut (), function: &Function) -> Result<(), i32> {
     // SAFETY: the word is the module's own, and its rights are put back.
     unsafe {
         if VirtualProtect(page, bytes, PAGE_READWRITE, &raw mut rights) == 0 {
-            return Err(io::Error::last_os_error().raw_os_error().unwrap_or(os::code::INVALID));
+            return Err(error::last());
         }
         shared.store(ours, Ordering::Release);
         VirtualProtect(page, bytes, rights, &raw mut rights);
@@ -102,7 +118,7 @@ extern "C" {
 }
 
 /// The beginning of this module, which names it to the loader's callbacks.
-pub(super) fn base() -> *mut c_void {
+pub(crate) fn base() -> *mut c_void {
     (&raw const __ImageBase).cast_mut().cast()
 }
 
@@ -112,7 +128,7 @@ fn at<T>(offset: u32) -> *const T {
 }
 
 /// One of this module's tables for the loader, by its number; None if it has none.
-pub(super) fn directory<T>(number: IMAGE_DIRECTORY_ENTRY) -> Option<*const T> {
+pub(crate) fn directory<T>(number: IMAGE_DIRECTORY_ENTRY) -> Option<*const T> {
     // SAFETY: the module's headers are where the loader has found them.
     let entry = unsafe {
         let headers = at::<IMAGE_NT_HEADERS64>(__ImageBase.e_lfanew as u32);
