@@ -24,6 +24,8 @@
 #[cfg(target_os = "linux")]
 pub use gort_interpose as interpose;
 pub use gort_macros::{callback, main, test};
+#[cfg(windows)]
+pub use gort_redirect as interpose;
 #[cfg(target_os = "linux")]
 pub use gort_rt::io;
 pub use gort_rt::{
@@ -33,9 +35,6 @@ pub use gort_rt::{
 mod application;
 #[doc(hidden)]
 pub mod entry;
-#[cfg(windows)]
-#[path = "interpose_windows.rs"]
-pub mod interpose;
 
 #[doc(hidden)]
 pub use gort_rt::testing;
