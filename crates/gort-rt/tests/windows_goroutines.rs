@@ -315,6 +315,20 @@ fn an_unhandled_exception_ends_the_process() {
     let _ = thread::spawn(|| unsafe { black_box(ptr::without_provenance::<u8>(8)).read_volatile() }).join();
 }
 
+/// Others share the kernel thread, so it is no goroutine's to end.
+#[test]
+fn a_goroutine_that_ends_its_kernel_thread_is_told() {
+    const NAME: &str = "a_goroutine_that_ends_its_kernel_thread_is_told";
+    if !is_child(NAME) {
+        let (_, text) = child(NAME);
+        assert!(text.contains("gort: a goroutine has ended the kernel thread that it ran on"), "{text}");
+        return;
+    }
+    on_goroutines!();
+    // SAFETY: none: the process is meant to end.
+    let _ = thread::spawn(|| unsafe { windows_sys::Win32::System::Threading::ExitThread(1) }).join();
+}
+
 /// Many more than there are kernel threads, and each goes from one to another.
 #[test]
 fn goroutines_move() {

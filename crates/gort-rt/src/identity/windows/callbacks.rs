@@ -1,10 +1,11 @@
 //! This module's callbacks for the beginning and the end of threads, as its TLS directory lists them for the loader.
 //!
 //! std's runs the destructors of Rust's thread-local variables and gives back what std keeps of the thread; those of the C
-//! runtime free what C's have allocated. They are called on a goroutine as on a thread, in the same order. The runtime's own are among
-//! them, and find nothing to do: they look at words of the kernel thread that only threads of others have.
+//! runtime free what C's have allocated. They are called on a goroutine as on a thread, in the same order; all but the one of the
+//! runtime's own that is about kernel threads.
 
 use crate::os::imports::{base, directory};
+use crate::os::is_for_kernel_threads;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use windows_sys::Win32::System::Diagnostics::Debug::IMAGE_DIRECTORY_ENTRY_TLS;
@@ -23,8 +24,10 @@ pub(super) unsafe fn call(reason: u32) {
     let mut next = list();
     // SAFETY: the list is the module's, made by its linker, and ends with a null.
     while let Some(callback) = unsafe { *next } {
-        // SAFETY: the loader calls it in the same way; the caller's promise.
-        unsafe { callback(base(), reason, ptr::null_mut()) };
+        if !is_for_kernel_threads(callback) {
+            // SAFETY: the loader calls it in the same way; the caller's promise.
+            unsafe { callback(base(), reason, ptr::null_mut()) };
+        }
         next = next.wrapping_add(1);
     }
 }

@@ -66,6 +66,9 @@ pub(crate) const SUPPORTED: bool = cfg!(all(target_env = "gnu", not(target_abi =
 /// our handler. With a page that is never committed, all of a guard.
 const GUARANTEED: usize = 12 << 10;
 
+/// See [`least`].
+const LEAST: usize = 12 << 10;
+
 /// An identity; see the module's head.
 #[repr(C, align(64))]
 struct Block {
@@ -156,7 +159,7 @@ pub(crate) fn layout() -> Layout {
 
 /// Bytes that a stack must have for a block to be made in it: what the first frames of user code may need, besides the block.
 pub(crate) fn least() -> usize {
-    STACK_COMMIT - GUARD / 4
+    LEAST
 }
 
 /// How blocks are made.

@@ -9,6 +9,7 @@
 //! end, or its beginning, waits for ever. A thread that is ended by `TerminateThread` is not told.
 
 use super::slot::Slot;
+use crate::arch;
 use core::ffi::c_void;
 use core::mem;
 use core::ptr;
@@ -65,11 +66,23 @@ type Callback = unsafe extern "system" fn(*mut c_void, u32, *mut c_void);
 #[link_section = ".CRT$XLY"]
 static CALLBACK: Callback = on_event;
 
+/// Whether a callback of this module's is the one by which the loader tells of a kernel thread's end.
+pub(crate) fn is_for_kernel_threads(callback: Callback) -> bool {
+    ptr::fn_addr_eq(callback, on_event as Callback)
+}
+
 /// The loader tells that a thread or the process begins or ends.
 unsafe extern "system" fn on_event(_library: *mut c_void, reason: u32, _: *mut c_void) {
-    if reason == DLL_THREAD_DETACH {
-        thread_ends();
+    if reason != DLL_THREAD_DETACH {
+        return;
     }
+    if arch::goroutine() != 0 {
+        super::write_stderr(
+            b"gort: a goroutine has ended the kernel thread that it ran on (ExitThread), which others share\n",
+        );
+        std::process::abort();
+    }
+    thread_ends();
 }
 
 fn thread_ends() {

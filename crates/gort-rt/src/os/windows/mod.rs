@@ -26,7 +26,7 @@ pub(crate) use cpus::available_cpus;
 pub(crate) use fence::{membarrier, membarrier_register};
 pub(crate) use file::{write_all, write_stderr};
 pub(crate) use futex::{futex_wait, futex_wake};
-pub(crate) use key::{forget_exit_keys, ExitKey};
+pub(crate) use key::{forget_exit_keys, is_for_kernel_threads, ExitKey};
 pub(crate) use signal::{on_signal_stack, refuse_signals, remember_mask, take_signals, Blocked};
 pub(crate) use slot::{Place, Slot};
 pub(crate) use thread::{
