@@ -160,6 +160,30 @@ prepare_target() {
         say CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER="$work/wine-run"
         say CC_x86_64_pc_windows_gnu=x86_64-w64-mingw32-gcc
         ;;
+    x86_64-pc-windows-gnullvm)
+        # The linker that rustc brings (it tells by the name what arguments to pass), with mingw's C runtime.
+        local lld
+        lld=$(PATH="$toolchain/bin:$PATH" rustc --print sysroot)/lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld
+        cat >"$work/gnullvm-ld" <<END
+#!/bin/bash
+gcc=\$(dirname "\$(x86_64-w64-mingw32-gcc -print-libgcc-file-name)") mingw=/usr/x86_64-w64-mingw32/lib
+crt=crt2.o entry=mainCRTStartup arguments=()
+for argument in "\$@"; do
+    case "\$argument" in
+    -lunwind) argument=-lgcc_eh ;;
+    -shared | --shared | --dll | -dll) crt=dllcrt2.o entry=DllMainCRTStartup ;;
+    esac
+    arguments+=("\$argument")
+done
+exec $lld -flavor gnu -e \$entry \$mingw/\$crt \$gcc/crtbegin.o "\${arguments[@]}" -L\$gcc -L\$mingw --start-group -lgcc_eh \\
+    -l:libpthread.a -lgcc -lmingw32 -lmingwex -lmoldname -lmsvcrt -ladvapi32 -lshell32 -luser32 -lkernel32 --end-group \$gcc/crtend.o
+END
+        chmod +x "$work/gnullvm-ld"
+        say CARGO_TARGET_X86_64_PC_WINDOWS_GNULLVM_LINKER="$work/gnullvm-ld"
+        say CARGO_TARGET_X86_64_PC_WINDOWS_GNULLVM_RUNNER="$work/wine-run"
+        say CC_x86_64_pc_windows_gnullvm=x86_64-w64-mingw32-gcc
+        say AR_x86_64_pc_windows_gnullvm=x86_64-w64-mingw32-ar
+        ;;
     *)
         echo "ci/windows.sh: no linker is known for $target" >&2
         exit 1
@@ -252,7 +276,7 @@ skipped_with_threads=(
 suites() {
     run -p gort-rt --lib --tests -- "$@"
     # Not gort's tests of what compiles: they call the compiler, which is no program for Windows.
-    run -p gort-redirect --lib -p gort --lib --examples -- "$@"
+    run -p gort-redirect -p gort --lib --examples -- "$@"
     run --manifest-path tests/windows/Cargo.toml -- "${skipped[@]/#/--skip=}" "$@"
 }
 

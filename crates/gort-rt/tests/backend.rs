@@ -10,7 +10,7 @@ fn the_environment_or_the_target_chooses() {
         Some("goroutines") => Backend::Goroutines,
         // Goroutines' own thread-local storage needs names of a C library that the loader has loaded; on Windows, keys.
         _ if cfg!(target_feature = "crt-static") => Backend::Threads,
-        _ if cfg!(all(windows, not(all(target_env = "gnu", not(target_abi = "llvm"))))) => Backend::Threads,
+        _ if cfg!(all(windows, not(target_env = "gnu"))) => Backend::Threads,
         _ => Backend::Goroutines,
     };
     assert_eq!(gort_rt::backend().unwrap(), expected);

@@ -1,6 +1,6 @@
 //! Goroutines on Windows: what is their own though they share kernel threads, and what is the kernel thread's.
 
-#![cfg(all(windows, target_env = "gnu", not(target_abi = "llvm")))]
+#![cfg(all(windows, target_env = "gnu"))]
 
 mod c_threads;
 
@@ -286,7 +286,7 @@ fn panics_unwind() {
     assert_eq!(panics.join().unwrap_err().downcast_ref(), Some(&"expected"));
 }
 
-/// An exception that nobody handles ends the process as it does on a thread.
+/// An exception that nobody handles ends the process as it does on a thread. Row W-17.
 #[test]
 fn an_unhandled_exception_ends_the_process() {
     use windows_sys::Win32::System::Diagnostics::Debug::{SetErrorMode, SetUnhandledExceptionFilter};

@@ -50,6 +50,6 @@ use abi::valgrind_request;
 pub(crate) use abi::{call_leavable, stack_pointer_of, RSEQ_SIGNATURE, SELF_WORDS, STACK_GUARD, THREAD_VECTOR};
 pub(crate) use abi::{call_on_stack, fence_after_rmw, full_fence, init, prepare, switch, thread_pointer};
 #[cfg(windows)]
-pub(crate) use abi::{goroutine, Native, Record};
+pub(crate) use abi::{goroutine, set_storage, Native, Record};
 #[cfg(target_os = "linux")]
 pub(crate) use native::Native;

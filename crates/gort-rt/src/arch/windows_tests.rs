@@ -46,7 +46,7 @@ impl Turns {
             outside: null(),
             inside: null(),
             outer: Cell::new(0),
-            record: UnsafeCell::new(Record::goroutine(base, end, end, 4096)),
+            record: UnsafeCell::new(Record::goroutine(base, end, end, 4096, 0)),
             seen: Cell::new(0),
             body,
         });

@@ -25,14 +25,14 @@ mod record;
 use core::arch::{asm, naked_asm};
 use core::mem::offset_of;
 use core::sync::atomic::{compiler_fence, Ordering};
-use record::{HERE, WORD};
+use record::{HERE, STORAGE, WORD};
 use windows_sys::Win32::System::Diagnostics::Debug::{
     UnhandledExceptionFilter, CONTEXT, EXCEPTION_POINTERS, EXCEPTION_RECORD,
 };
 use windows_sys::Win32::System::Kernel::{ExceptionContinueExecution, ExceptionContinueSearch};
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, TerminateProcess};
 
-pub(crate) use record::{goroutine, init, thread_pointer, Native, Record};
+pub(crate) use record::{goroutine, init, set_storage, thread_pointer, Native, Record};
 
 /// The flags of an exception's record that say: frames are being unwound, not searched.
 const EXCEPTION_UNWINDING: u32 = 2;
@@ -136,6 +136,14 @@ pub(crate) unsafe extern "C" fn switch(save: *mut *mut u8, load: *mut u8, tp: us
         "mov rax, [r8 + {tls}]",
         "mov [r10], rax",
         "mov [r11], r8",
+        "mov eax, [rip + {storage}]",
+        "test eax, eax",
+        "jz 2f",
+        "mov rsi, gs:[rax]",
+        "mov edi, [rip + {storage} + 4]",
+        "mov rax, [r8 + {own}]", // the module's thread-local storage
+        "mov [rsi + rdi], rax",
+        "2:",
         "ldmxcsr [rsp + 160]",
         "fldcw [rsp + 164]",
         "movaps xmm6, [rsp]",
@@ -160,7 +168,9 @@ pub(crate) unsafe extern "C" fn switch(save: *mut *mut u8, load: *mut u8, tp: us
         "ret", // to whoever called switch on this stack, or to `enter_stack`
         here = sym HERE,
         word = sym WORD,
+        storage = sym STORAGE,
         tls = const offset_of!(Record, word),
+        own = const offset_of!(Record, storage),
         errno_at = const offset_of!(Record, errno_at),
         errno = const offset_of!(Record, errno),
         list = const offset_of!(Record, exception_list),
@@ -246,6 +256,15 @@ pub(crate) unsafe extern "C" fn call_on_stack(f: unsafe extern "C" fn(*mut u8), 
         "mov [rbp + 32], rax",
         "mov rax, [r9 + {tls}]",
         "mov [r11], rax",
+        "mov eax, [rip + {storage}]",
+        "test eax, eax",
+        "jz 2f",
+        "mov r11, gs:[rax]",
+        "mov eax, [rip + {storage} + 4]",
+        "add r11, rax",
+        "mov rax, [r9 + {own}]",
+        "mov [r11], rax",
+        "2:",
         "test r8, r8",
         "jz 5f",
         "mov rax, [r9 + {base}]", // that thread's stack
@@ -310,6 +329,15 @@ pub(crate) unsafe extern "C" fn call_on_stack(f: unsafe extern "C" fn(*mut u8), 
         "add r11, rax",
         "mov rax, [rbp + 32]",
         "mov [r11], rax",
+        "mov eax, [rip + {storage}]",
+        "test eax, eax",
+        "jz 9f",
+        "mov r11, gs:[rax]",
+        "mov eax, [rip + {storage} + 4]",
+        "add r11, rax",
+        "mov rax, [r9 + {own}]",
+        "mov [r11], rax",
+        "9:",
         "mov eax, [rbp + 48]",
         "mov [r10 + 0x68], eax",
         "mov r11, [r9 + {errno_at}]",
@@ -323,7 +351,9 @@ pub(crate) unsafe extern "C" fn call_on_stack(f: unsafe extern "C" fn(*mut u8), 
         this = sym call_on_stack,
         here = sym HERE,
         word = sym WORD,
+        storage = sym STORAGE,
         tls = const offset_of!(Record, word),
+        own = const offset_of!(Record, storage),
         errno_at = const offset_of!(Record, errno_at),
         list = const offset_of!(Record, exception_list),
         base = const offset_of!(Record, stack_base),

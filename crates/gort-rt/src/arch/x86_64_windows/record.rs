@@ -12,6 +12,7 @@
 //! | `LastErrorValue` | `GetLastError` |
 //! | a slot of ours, [`WORD`] | the runtime's thread-local word, `tls` |
 //! | another, [`HERE`] | the thread pointer itself |
+//! | where the module's thread-local storage is, [`STORAGE`], on targets that have such | compilers and std |
 //!
 //! And one that is not in the block, but with the C runtime: `errno`, at an address that is constant for a kernel thread. Each
 //! switch passes that on from the record that it leaves to the one that it goes to.
@@ -32,6 +33,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 pub(crate) struct Record {
     /// The runtime's thread-local word.
     pub(super) word: usize,
+    /// The module's thread-local storage, where [`STORAGE`] is known. Constant.
+    pub(super) storage: usize,
     /// Where the kernel thread's `errno` is; known while the record's owner runs.
     pub(super) errno_at: *mut c_int,
     pub(super) exception_list: usize,
@@ -47,10 +50,11 @@ pub(crate) struct Record {
 
 impl Record {
     /// That of a goroutine whose stack may grow from `base` down to `end`, and is there from `limit` up. `guaranteed`: how many
-    /// bytes at the end are for whoever handles an overflow.
-    pub(crate) const fn goroutine(base: usize, limit: usize, end: usize, guaranteed: u32) -> Record {
+    /// bytes at the end are for whoever handles an overflow. `storage`: its copy of the module's thread-local storage, or 0.
+    pub(crate) const fn goroutine(base: usize, limit: usize, end: usize, guaranteed: u32, storage: usize) -> Record {
         Record {
             word: 0,
+            storage,
             errno_at: ptr::null_mut(),
             exception_list: usize::MAX,
             stack_base: base,
@@ -61,6 +65,11 @@ impl Record {
             errno: 0,
             goroutine: true,
         }
+    }
+
+    /// The goroutine's copy of the module's thread-local storage, or 0.
+    pub(crate) fn storage(&self) -> usize {
+        self.storage
     }
 
     /// Makes errors those of a new thread; while the owner does not run.
@@ -76,6 +85,30 @@ static HERE_SLOT: Slot = Slot::new();
 pub(super) static HERE: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
 /// The same for the runtime's thread-local word.
 pub(super) static WORD: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
+
+/// The same for the entry of this module in the thread's array of modules' thread-local storage; zero where that is nobody's
+/// business.
+pub(super) static STORAGE: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
+
+/// Each context has its own copy of the thread-local storage of the module with this number, from now on: before the first kernel
+/// thread is adopted.
+pub(crate) fn set_storage(module: u32) {
+    /// `ThreadLocalStoragePointer`, from `gs`.
+    const ARRAY: u32 = 0x58;
+    STORAGE[1].store(module * 8, Ordering::Relaxed);
+    STORAGE[0].store(ARRAY, Ordering::Release);
+}
+
+/// The calling kernel thread's copy; 0 where that is nobody's business.
+fn native_storage() -> usize {
+    let base = STORAGE[0].load(Ordering::Acquire);
+    if base == 0 {
+        return 0;
+    }
+    let entry = Place { base, offset: STORAGE[1].load(Ordering::Relaxed) }.word();
+    // SAFETY: the loader has made the array before the thread began, and this module has an entry in it.
+    unsafe { entry.as_ref() }.map_or(0, |&storage| storage)
+}
 
 /// Asks for the slots.
 pub(crate) fn init() {
@@ -113,7 +146,7 @@ pub(crate) struct Native(UnsafeCell<Record>);
 
 impl Native {
     pub(crate) const fn new() -> Native {
-        let record = Record::goroutine(0, 0, 0, 0);
+        let record = Record::goroutine(0, 0, 0, 0, 0);
         Native(UnsafeCell::new(Record { goroutine: false, ..record }))
     }
 
@@ -124,7 +157,10 @@ impl Native {
     pub(crate) unsafe fn adopt(&self) -> usize {
         let record = self.0.get();
         // SAFETY: no goroutine runs on the thread yet, so nobody else looks at the record.
-        unsafe { (*record).errno_at = errno_at() };
+        unsafe {
+            (*record).errno_at = errno_at();
+            (*record).storage = native_storage();
+        }
         enter(record.expose_provenance());
         record.addr()
     }

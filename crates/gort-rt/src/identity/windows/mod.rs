@@ -29,6 +29,11 @@
 //! The second is what is done here. Other modules' imports are left alone: a system's library on a goroutine finds the kernel
 //! thread's values, which is what it expects. What redirection does not reach is at the end of this text.
 //!
+//! With native thread-local storage, which `-gnullvm` and `-msvc` have, variables lie in a copy of the module's image that the loader
+//! makes for each thread, and an array in the thread's block leads to it. There each goroutine has a copy of its own ([`storage`]),
+//! and each switch stores its address in this module's entry of the array. C compiled by GCC has its key there too, so the
+//! functions are redirected on all targets.
+//!
 //! # Life of a block
 //!
 //! [`create`], then any number of times: [`start`] on the block, user code, [`run_destructors`] on the block, [`reset`] by anyone.
@@ -48,6 +53,7 @@
 
 mod callbacks;
 mod keys;
+mod storage;
 
 use crate::arch::{self, Record};
 use crate::os::imports;
@@ -59,8 +65,8 @@ use keys::Values;
 use std::fmt;
 use windows_sys::Win32::System::SystemServices::{DLL_THREAD_ATTACH, DLL_THREAD_DETACH};
 
-/// Whether goroutines can have identities on this target: where thread-local variables are kept under keys.
-pub(crate) const SUPPORTED: bool = cfg!(all(target_env = "gnu", not(target_abi = "llvm")));
+/// Whether goroutines can have identities on this target: those that are tried.
+pub(crate) const SUPPORTED: bool = cfg!(target_env = "gnu");
 
 /// Bytes at the end of a stack that are committed when it overflows, for who reports it: the system's record of the exception, and
 /// our handler. With a page that is never committed, all of a guard.
@@ -85,6 +91,8 @@ pub(crate) enum Error {
     Imports(i32),
     /// The stack has fewer bytes than an identity and a little stack need.
     TooSmall { needed: usize },
+    /// No memory for the module's thread-local storage.
+    NoMemory,
 }
 
 impl Error {
@@ -95,7 +103,7 @@ impl Error {
 
     /// Whether goroutines can be kernel threads in place of that.
     pub(crate) fn leaves_threads(&self) -> bool {
-        !matches!(self, Error::TooSmall { .. })
+        !matches!(self, Error::TooSmall { .. } | Error::NoMemory)
     }
 }
 
@@ -110,6 +118,7 @@ impl fmt::Display for Error {
                 write!(f, "the system's functions for thread-local storage cannot be replaced: {error}")
             }
             Error::TooSmall { needed } => write!(f, "a goroutine's stack needs {needed} bytes at least"),
+            Error::NoMemory => write!(f, "no memory for thread-local storage"),
         }
     }
 }
@@ -149,6 +158,9 @@ pub(crate) fn init() -> Result<(), Error> {
     if !SUPPORTED {
         return Err(Error::Unsupported);
     }
+    if storage::IS_USED {
+        storage::init();
+    }
     imports::redirect(&keys::FUNCTIONS).map_err(Error::Imports)
 }
 
@@ -180,7 +192,8 @@ pub(crate) unsafe fn create(lo: *mut u8, hi: *mut u8, _tid: u32) -> Result<usize
     let tp = layout().thread_pointer(hi as usize);
     let block = hi.wrapping_sub(hi as usize - tp).cast::<Block>();
     block.expose_provenance();
-    let record = Record::goroutine(base, limit, lo as usize - GUARD, GUARANTEED as u32);
+    let storage = if storage::IS_USED { storage::make().ok_or(Error::NoMemory)? } else { 0 };
+    let record = Record::goroutine(base, limit, lo as usize - GUARD, GUARANTEED as u32, storage);
     // SAFETY: the memory is the caller's, committed, and large enough; the block stays where it is until `destroy`.
     unsafe {
         block.write(Block { record, values: Values::new() });
@@ -233,6 +246,9 @@ pub(crate) unsafe fn reset(tp: usize) -> bool {
     unsafe {
         (*block(tp)).values.clear();
         (*block(tp)).record.forget_errors();
+        if storage::IS_USED {
+            storage::reset((*block(tp)).record.storage());
+        }
     }
     true
 }
@@ -244,7 +260,12 @@ pub(crate) unsafe fn reset(tp: usize) -> bool {
 #[must_use]
 pub(crate) unsafe fn destroy(tp: usize) -> bool {
     // SAFETY: the caller's promise.
-    unsafe { keys::leave(&(*block(tp)).values) };
+    unsafe {
+        keys::leave(&(*block(tp)).values);
+        if storage::IS_USED {
+            storage::free((*block(tp)).record.storage());
+        }
+    }
     true
 }
 

@@ -69,10 +69,12 @@ pub fn redirect(functions: &[&Function]) -> Result<(), i32> {
         while (*library).Name != 0 {
             let mut names = at::<u64>((*library).Anonymous.OriginalFirstThunk);
             let mut words = at::<*mut ()>((*library).FirstThunk);
-            while (*library).Anonymous.OriginalFirstThunk != 0 && *names != 0 {
-                if *names & IMAGE_ORDINAL_FLAG64 == 0 {
+            // (Linkers need not align the list.)
+            while (*library).Anonymous.OriginalFirstThunk != 0 && names.read_unaligned() != 0 {
+                let name = names.read_unaligned();
+                if name & IMAGE_ORDINAL_FLAG64 == 0 {
                     // A hint of two bytes comes first.
-                    let name = CStr::from_ptr(at::<i8>(*names as u32 + 2));
+                    let name = CStr::from_ptr(at::<i8>(name as u32 + 2));
                     if let Some(function) = functions.iter().find(|function| function.name == name) {
                         replace(words.cast_mut(), function)?;
                     }
@@ -90,6 +92,9 @@ pub fn redirect(functions: &[&Function]) -> Result<(), i32> {
 /// # Safety
 /// It is a word of this module's for the system's function of that name.
 unsafe fn replace(word: *mut *mut (), function: &Function) -> Result<(), i32> {
+    if !word.is_aligned() {
+        return Err(code::INVALID);
+    }
     let ours = function.ours.cast_mut();
     // SAFETY: the caller's promise; others read the word while they call, so it is an atomic.
     let shared = unsafe { AtomicPtr::from_ptr(word) };
