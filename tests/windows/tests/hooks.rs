@@ -23,31 +23,55 @@ fn the_report_says_what_is_live() {
     Rerun::of("the_report_says_what_is_live", "child").env("GORT_INTERPOSE", "0").run().success();
 }
 
+/// Sleeps by std's function, which sets a timer of high resolution and waits for it, or by the system's.
+fn sleep(by_std: bool, time: Duration) {
+    if by_std {
+        return std::thread::sleep(time);
+    }
+    // SAFETY: no preconditions.
+    unsafe { windows_sys::Win32::System::Threading::Sleep(time.as_millis() as u32) };
+}
+
 #[test]
 fn sleepers_hold_no_kernel_thread() {
     needs_goroutines!("each is a kernel thread");
-    const EACH: Duration = Duration::from_millis(100);
     if !is_child() {
         Rerun::of("sleepers_hold_no_kernel_thread", "child").env("GORT_PROCS", 2).run().success();
         return;
     }
-    let sleepers: Vec<_> = (0..500)
-        .map(|n| {
+    static ASLEEP: AtomicU32 = AtomicU32::new(0);
+    for by_std in [true, false] {
+        let before = ASLEEP.load(Ordering::Relaxed);
+        for _ in 0..500 {
             thread::spawn(move || {
-                let before = Instant::now();
-                if n % 2 == 0 {
-                    std::thread::sleep(EACH); // a timer of high resolution
-                } else {
-                    // SAFETY: no preconditions.
-                    unsafe { windows_sys::Win32::System::Threading::Sleep(EACH.as_millis() as u32) };
-                }
-                assert!(before.elapsed() >= EACH);
-                gort::stats().kernel_threads
-            })
+                ASLEEP.fetch_add(1, Ordering::Relaxed);
+                sleep(by_std, Duration::from_secs(3600)); // longer than this process lives
+            });
+        }
+        thread::spawn(move || {
+            while ASLEEP.load(Ordering::Relaxed) < before + 500 {
+                thread::yield_now();
+            }
         })
-        .collect();
-    let most = sleepers.into_iter().map(|sleeper| sleeper.join().unwrap()).max().unwrap();
-    assert!(most < 60, "{most} kernel threads");
+        .join()
+        .unwrap();
+        let threads = gort::stats().kernel_threads;
+        assert!(threads < 60, "{threads} kernel threads");
+    }
+}
+
+#[test]
+fn sleeps_last() {
+    const TIME: Duration = Duration::from_millis(20);
+    let sleepers = (0..100).map(|n| {
+        thread::spawn(move || {
+            let before = Instant::now();
+            sleep(n % 2 == 0, TIME);
+            before.elapsed()
+        })
+    });
+    let sleepers: Vec<_> = sleepers.collect();
+    sleepers.into_iter().for_each(|sleeper| assert!(sleeper.join().unwrap() >= TIME));
 }
 
 #[test]
