@@ -290,20 +290,27 @@ fn errors_and_the_thread_local_word_belong_to_contexts() {
     unsafe { tls_word().write(before) };
 }
 
+/// Where it runs, whether a panic was caught, the bounds, the thread pointer, the thread-local word.
+type Seen = (usize, bool, [usize; 5], usize, usize);
+
 unsafe extern "C" fn look(seen: *mut u8) {
     // SAFETY: the tests pass this.
-    let seen = unsafe { &mut *seen.cast::<(usize, bool, [usize; 5], usize)>() };
+    let seen = unsafe { &mut *seen.cast::<Seen>() };
     let here = 0u8;
-    *seen = ((&raw const here).addr(), catch_unwind(|| panic!("expected")).is_err(), bounds(), thread_pointer());
+    let caught = catch_unwind(|| panic!("expected")).is_err();
+    // SAFETY: the thread has its word.
+    let word = unsafe { tls_word().read() };
+    *seen = ((&raw const here).addr(), caught, bounds(), thread_pointer(), word);
 }
 
 #[test]
 fn a_call_on_another_stack_comes_back() {
+    tls::is_none(); // the thread has its word
     let mut memory = stack();
     let range = memory.as_mut_ptr_range();
     let before = bounds();
     for sp in [range.end.cast(), ptr::null_mut()] {
-        let mut seen = (0, false, [0; 5], 0);
+        let mut seen: Seen = (0, false, [0; 5], 0, 0);
         // SAFETY: the stack is large enough and aligned; `look` does not unwind.
         unsafe { call_on_stack(look, (&raw mut seen).cast(), sp, thread_pointer()) };
         assert!(seen.1);
@@ -322,11 +329,12 @@ fn a_call_on_the_kernel_threads_stack_has_what_is_its() {
         own(3);
         for stay in [false, true] {
             let sp = if stay { ptr::null_mut() } else { (turns.outside.get() as usize & !15) as *mut u8 };
-            let mut seen = (0, false, [0; 5], 0);
+            let mut seen: Seen = (0, false, [0; 5], 0, 0);
             // SAFETY: the test's context is suspended at its saved stack pointer, so what is below is free.
             unsafe { call_on_stack(look, (&raw mut seen).cast(), sp, turns.outer.get()) };
             assert!(seen.1);
             assert_eq!(seen.3, turns.outer.get());
+            assert_eq!(seen.4, turns.seen.get(), "the kernel thread's word");
             assert_eq!(seen.2[1] == before[1], stay, "the bounds are the stack's");
             assert!((seen.2[2]..seen.2[1]).contains(&seen.0));
             assert_eq!((bounds(), thread_pointer()), (before, turns.inner()));
@@ -336,6 +344,7 @@ fn a_call_on_the_kernel_threads_stack_has_what_is_its() {
     tls::is_none();
     // SAFETY: the thread's own.
     let before = unsafe { tls_word().read() };
+    turns.seen.set(before);
     turns.on();
     // SAFETY: as above.
     assert_eq!(unsafe { tls_word().read() }, before);
