@@ -237,6 +237,7 @@ fn stacks_grow_as_they_are_used() {
 
 #[test]
 fn an_overflow_is_reported() {
+    on_goroutines!();
     const NAME: &str = "an_overflow_is_reported";
     if !is_child(NAME) {
         let (_, text) = child(NAME);
@@ -245,7 +246,6 @@ fn an_overflow_is_reported() {
         assert!(text.contains("raise it with Builder::stack_size"), "{text}");
         return;
     }
-    on_goroutines!();
     Config::new().overflow_report(true).start().unwrap();
     let builder = || thread::Builder::new().name("worker".into()).stack_size(40 << 10);
     let go = |kib| {
@@ -318,13 +318,13 @@ fn an_unhandled_exception_ends_the_process() {
 /// Others share the kernel thread, so it is no goroutine's to end.
 #[test]
 fn a_goroutine_that_ends_its_kernel_thread_is_told() {
+    on_goroutines!();
     const NAME: &str = "a_goroutine_that_ends_its_kernel_thread_is_told";
     if !is_child(NAME) {
         let (_, text) = child(NAME);
         assert!(text.contains("gort: a goroutine has ended the kernel thread that it ran on"), "{text}");
         return;
     }
-    on_goroutines!();
     // SAFETY: none: the process is meant to end.
     let _ = thread::spawn(|| unsafe { windows_sys::Win32::System::Threading::ExitThread(1) }).join();
 }
