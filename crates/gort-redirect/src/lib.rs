@@ -20,7 +20,7 @@
 //! Rules that every hook keeps: off a goroutine it costs a load and a branch before the real thing; it never allocates or panics;
 //! the last error is what the system's function would leave. Inside the runtime itself hooks pass through.
 //!
-//! `GORT_INTERPOSE=0` switches parking off at run time: everything passes through. [`report`] tells which hooks are live.
+//! `GORT_INTERPOSE=0` switches parking off at run time: everything passes through. `report` tells which hooks are live.
 
 #![cfg(windows)]
 
