@@ -38,7 +38,6 @@ use crate::arch;
 use crate::atomic::{bound, fence, spin_loop, AtomicU32, Ordering};
 use crate::chaos::{self, Whim};
 use crate::debug::why::Why;
-use crate::os;
 use crate::sched::g::{Claim, Ticket, G};
 use crate::sched::global::Batch;
 use crate::sched::{self, wake};
@@ -93,16 +92,14 @@ impl Bucket {
     /// The lock, for a waker, who may be a signal handler on the very thread that holds it. None: it stays taken; whoever
     /// holds it will wake everybody when it lets go (waits may end for no reason, so that is allowed).
     fn lock_for_wake(&self) -> Option<Locked<'_>> {
-        let tries = (0..SPINS + PAUSES).find_map(|i| {
+        let queue = (0..SPINS).find_map(|_| {
             let queue = self.queue.try_lock();
-            if queue.is_none() && i < SPINS {
+            if queue.is_none() {
                 spin_loop();
-            } else if queue.is_none() {
-                os::sleep_ns(PAUSE_NS); // whoever holds it has been preempted
             }
             queue
         });
-        let queue = tries.or_else(|| {
+        let queue = queue.or_else(|| {
             // The holder lets go, then looks at `missed`; we set it, then look at the lock. One of us sees the other.
             self.missed.store(1, Ordering::SeqCst);
             fence(Ordering::SeqCst);
@@ -169,13 +166,8 @@ impl Bucket {
     }
 }
 
-/// Tries of a waker at a stretch, then with pauses in which a preempted holder may go on, before it leaves the waking to the
-/// holder: who is then woken for nothing is counted by nobody. All of the pauses go by where the holder is the waker's own thread,
-/// in a signal handler: two milliseconds.
+/// Tries of a waker before it leaves the waking to the holder of the lock.
 const SPINS: usize = bound(1000, 1);
-const PAUSES: usize = bound(20, 0);
-/// Nanoseconds; the kernel adds about fifty thousand of its own.
-const PAUSE_NS: u64 = 50_000;
 
 /// Holds a bucket's lock; when it lets go it makes up for wakes that were missed meanwhile.
 struct Locked<'a> {
