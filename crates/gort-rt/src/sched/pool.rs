@@ -1,8 +1,8 @@
 //! Things kept for reuse: two short stacks for each P, last in first out, over a shared depot.
 //!
 //! A P works on one stack of at most a batch; the other is its spare, empty or full. When the one is full and the spare too,
-//! the spare goes to the depot; when both are empty a batch comes from there. So between two visits to the depot a P gives or
-//! takes a whole batch at least, and a batch changes hands by its top alone: the things in it, which were in another
+//! the spare goes to the depot; when both are empty a batch comes from there, or the few things that make none. So a P comes
+//! to the depot once for a batch, unless that is all but empty, and a batch changes hands by its top alone: the things in it, which were in another
 //! processor's cache as a rule, are touched one by one as they are used. (The two stacks are the magazines of Bonwick and Adams.)
 //! What comes singly, or is no full batch, is in a list of its own.
 //!
@@ -19,7 +19,7 @@ use core::ptr;
 const BATCH: usize = bound(32, 1);
 /// The most that a P keeps.
 pub(crate) const PER_P: usize = 2 * BATCH;
-/// What a depot keeps however little it is used.
+/// What a depot keeps at least however little it is used; up to two batches more.
 const DEPOT_KEEPS: usize = bound(256, 0);
 /// The most that is given back at a time.
 const AT_A_TIME: usize = 4096;
@@ -213,7 +213,8 @@ impl<T: Link> Depot<T> {
     /// Takes all that a P keeps.
     pub(crate) fn give_back(&self, own: &mut Kept<T>) {
         let mut shared = self.shared.lock();
-        for mut list in [own.hot.take(), own.spare.take()] {
+        // What died last comes on top.
+        for mut list in [own.spare.take(), own.hot.take()] {
             while let Some(thing) = list.pop() {
                 // SAFETY: it was in a list, so it lives, and is ours now.
                 unsafe { shared.put_one(thing) };
@@ -236,5 +237,133 @@ impl<T: Link> Depot<T> {
         }
         shared.low = shared.len;
         surplus
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Thing {
+        next: Cell<*const Thing>,
+        next_batch: Cell<*const Thing>,
+        free: Cell<bool>,
+    }
+
+    impl Link for Thing {
+        fn next(&self) -> &Cell<*const Thing> {
+            &self.next
+        }
+
+        fn next_batch(&self) -> &Cell<*const Thing> {
+            &self.next_batch
+        }
+    }
+
+    /// Makes a thing free, which it is not yet; returns its address.
+    fn frees(thing: &Thing) -> *const Thing {
+        assert!(!thing.free.replace(true));
+        // Whatever is in a link counts only while somebody has written it.
+        thing.next_batch.set(ptr::dangling());
+        thing
+    }
+
+    fn took(thing: *const Thing) {
+        // SAFETY: the test's things outlive it.
+        assert!(unsafe { &*thing }.free.replace(false), "it was not there");
+    }
+
+    /// What the depot says of itself is so.
+    fn verify(depot: &Depot<Thing>) -> usize {
+        let shared = depot.shared.lock();
+        let of = |list: &List<Thing>| {
+            let mut n = 0;
+            let mut at = list.first;
+            // SAFETY: as above.
+            while let Some(thing) = unsafe { at.as_ref() } {
+                assert!(thing.free.get());
+                n += 1;
+                at = thing.next.get();
+            }
+            assert_eq!(n, list.len);
+            n
+        };
+        let mut len = of(&shared.loose);
+        assert!(len < BATCH);
+        let mut at = shared.batches;
+        // SAFETY: as above.
+        while let Some(top) = unsafe { at.as_ref() } {
+            len += of(&List { first: at, len: BATCH });
+            at = top.next_batch.get();
+        }
+        assert_eq!(shared.len, len);
+        assert!(shared.low <= len);
+        len
+    }
+
+    /// Ps that spawn, that end, that go, and sysmon, in any order: each thing is in one place.
+    #[test]
+    fn nothing_is_lost_and_nothing_is_there_twice() {
+        const THINGS: usize = 40 * BATCH;
+        for seed in 1..=20u64 {
+            let mut state = seed;
+            let mut random = |n: usize| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 33) as usize % n
+            };
+            let thing =
+                || Thing { next: Cell::new(ptr::null()), next_batch: Cell::new(ptr::null()), free: Cell::new(false) };
+            let things: Vec<Thing> = std::iter::repeat_with(thing).take(THINGS).collect();
+            let depot = Depot::new();
+            let mut ps = [const { Kept::new() }; 3];
+            let mut used: Vec<&Thing> = things.iter().collect();
+            for _ in 0..2000 {
+                let p = &mut ps[random(3)];
+                let some = random(2 * BATCH);
+                match random(8) {
+                    0..3 => {
+                        for thing in used.drain(used.len().saturating_sub(some)..) {
+                            // SAFETY: the things live as long as the lists, and this one is nobody's.
+                            unsafe { depot.put(p, frees(thing)) };
+                        }
+                    }
+                    3..6 => {
+                        for thing in (0..some).map_while(|_| depot.get(p)) {
+                            took(thing);
+                            // SAFETY: one of `things`.
+                            used.push(unsafe { &*thing });
+                        }
+                    }
+                    6 => {
+                        if let Some(thing) = depot.get_shared() {
+                            took(thing);
+                            // SAFETY: as above.
+                            used.push(unsafe { &*thing });
+                        }
+                        if let Some(thing) = (random(2) == 0).then(|| used.pop()).flatten() {
+                            // SAFETY: as above.
+                            unsafe { depot.put_shared(frees(thing)) };
+                        }
+                    }
+                    _ => {
+                        let mut surplus = depot.surplus();
+                        while let Some(thing) = surplus.pop() {
+                            took(thing);
+                            // SAFETY: as above.
+                            used.push(unsafe { &*thing });
+                        }
+                        if random(4) == 0 {
+                            depot.give_back(p);
+                        }
+                    }
+                }
+                verify(&depot);
+                for p in &ps {
+                    assert!(p.hot.len <= BATCH && (p.spare.len == 0 || p.spare.len == BATCH));
+                }
+            }
+            ps.iter_mut().for_each(|p| depot.give_back(p));
+            assert_eq!(verify(&depot) + used.len(), THINGS);
+        }
     }
 }
