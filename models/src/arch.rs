@@ -1,10 +1,15 @@
 //! The processor. A stack is a thread of the model: switching to another lets its thread go on, and waits for one's own turn.
 
+#[path = "../../crates/gort-rt/src/arch/native.rs"]
+mod native;
+
 use crate::atomic::{fence, Ordering};
 use crate::engine::{keep, Local, Parker};
 use core::cell::{Cell, OnceCell};
 use core::ptr;
 use std::panic;
+
+pub(crate) use native::Native;
 
 pub(crate) fn full_fence() {
     fence(Ordering::SeqCst);
