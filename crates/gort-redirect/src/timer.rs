@@ -2,8 +2,11 @@
 //!
 //! `std::thread::sleep` makes a timer of high resolution, sets it and waits for its handle. What a timer was set to is noted here
 //! under its handle, so that the wait can park until then. The notes are few, and a new one may take an old one's place: who finds
-//! none waits as for any other handle. A note that is wrong, since the handle was closed and its number is another object's now, does no
-//! harm but delay: the end of a wait is what the system says.
+//! none waits as for any other handle. A note counts once: who waits takes it.
+//!
+//! A note may be wrong, where a timer was closed that nobody has waited for, and its number is another object's now. The end of a wait
+//! is what the system says, which is asked after [`TRUST`], and each time that as much has gone by again as before: so such a wait
+//! takes that much longer than it should, or twice as long, and for once. The same holds where two goroutines write a note at once.
 
 use crate::switch::may_park;
 use core::ffi::c_void;
@@ -37,6 +40,25 @@ fn note(handle: HANDLE) -> &'static Note {
 /// How often to look whether a timer that should be due is, and the pause between two looks, in nanoseconds.
 const TICKS: u32 = 20;
 const TICK: u64 = 1_000_000;
+/// How long to trust a note at first, in nanoseconds.
+const TRUST: u64 = 100_000_000;
+
+impl Note {
+    /// It is no longer that of `timer`.
+    fn forget(&self, timer: HANDLE) -> bool {
+        self.handle.compare_exchange(timer.addr(), 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Takes the moment at which `timer` is due. Whoever writes a note puts 0 for the handle first; so the moment that was read while
+    /// the handle was this one, before and after, belongs to it.
+    fn take(&self, timer: HANDLE) -> Option<u64> {
+        if self.handle.load(Ordering::Acquire) != timer.addr() {
+            return None;
+        }
+        let due = self.due.load(Ordering::Acquire);
+        self.forget(timer).then_some(due)
+    }
+}
 
 /// In place of `SetWaitableTimer`.
 unsafe extern "system" fn set(
@@ -50,14 +72,16 @@ unsafe extern "system" fn set(
     type Real = unsafe extern "system" fn(HANDLE, *const i64, i32, *const c_void, *const c_void, BOOL) -> BOOL;
     // SAFETY: the type is that of the function with this name; the caller's promise, passed on.
     let done = unsafe { transmute::<*const (), Real>(SET.real())(timer, due, period, routine, argument, resume) };
-    if done != 0 && may_park() {
+    if done != 0 {
         // SAFETY: the system has read it just now.
         let due = unsafe { *due };
         let note = note(timer);
-        note.handle.store(0, Ordering::Relaxed);
-        // Negative: a duration, in units of 100 ns. Moments of the calendar are left to the system.
-        if due < 0 {
-            note.due.store(hook::now().saturating_add(due.unsigned_abs().saturating_mul(100)), Ordering::Relaxed);
+        note.forget(timer);
+        // Negative: a duration, in units of 100 ns. Moments of the calendar are left to the system, and so are threads' own timers.
+        if due < 0 && may_park() {
+            note.handle.store(0, Ordering::Relaxed);
+            // Release: who finds this moment finds that handle gone.
+            note.due.store(hook::now().saturating_add(due.unsigned_abs().saturating_mul(100)), Ordering::Release);
             note.handle.store(timer.addr(), Ordering::Release);
         }
     }
@@ -77,16 +101,23 @@ unsafe extern "system" fn wait(handle: HANDLE, milliseconds: u32) -> u32 {
         settled => return settled,
     }
     let end = crate::sleep::deadline(milliseconds);
-    let note = note(handle);
-    // Acquire: the moment was stored before the handle.
-    if note.handle.load(Ordering::Acquire) == handle.addr() {
-        let end = end.unwrap_or(u64::MAX);
-        let mut until = note.due.load(Ordering::Relaxed);
-        // Not only once: the system's clock may be behind ours, by as long as one of its ticks.
-        for _ in 0..TICKS {
-            hook::sleep_until(until.min(end));
+    if let Some(due) = note(handle).take(handle) {
+        let last = due.min(end.unwrap_or(u64::MAX));
+        let mut trust = TRUST;
+        // At the end not only once: the system's clock may be behind ours, by as long as one of its ticks.
+        let mut ticks = TICKS;
+        while ticks > 0 {
+            let now = hook::now();
+            let until = if now < last {
+                last.min(now.saturating_add(trust))
+            } else {
+                ticks -= 1;
+                now + TICK
+            };
+            hook::sleep_until(until);
+            trust = trust.saturating_mul(2);
             match real(0) {
-                WAIT_TIMEOUT => until = hook::now() + TICK,
+                WAIT_TIMEOUT => {}
                 settled => return settled,
             }
         }
