@@ -39,7 +39,7 @@ pub enum Backend {
 
 impl Backend {
     /// What carries goroutines where nobody says so: the scheduler, on targets that it has been ported to.
-    pub(crate) const USUAL: Backend = if identity::SUPPORTED { Backend::Goroutines } else { Backend::Threads };
+    pub(crate) const USUAL: Backend = if identity::USUAL { Backend::Goroutines } else { Backend::Threads };
 
     pub(crate) fn parse(value: &OsStr) -> Option<Backend> {
         match value.to_str()? {

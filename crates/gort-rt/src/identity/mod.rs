@@ -84,6 +84,8 @@ use recipe::Recipe;
 /// Whether goroutines can have thread blocks of their own on this target: with a glibc that the loader has loaded, since what
 /// is needed of it is found by name.
 pub(crate) const SUPPORTED: bool = cfg!(all(target_env = "gnu", not(target_feature = "crt-static")));
+/// Whether they have them unless somebody says otherwise.
+pub(crate) const USUAL: bool = SUPPORTED;
 
 /// Environment variable that chooses how blocks are made.
 const VARIABLE: &str = "GORT_IDENTITY";

@@ -67,6 +67,9 @@ use windows_sys::Win32::System::SystemServices::{DLL_THREAD_ATTACH, DLL_THREAD_D
 
 /// Whether goroutines can have identities on this target: those that are tried.
 pub(crate) const SUPPORTED: bool = cfg!(target_env = "gnu");
+/// Whether they have them unless somebody says otherwise: not with native thread-local storage, since nobody who loads a library keeps
+/// the promise that this takes ([`storage`]) by himself; the system's functions load some.
+pub(crate) const USUAL: bool = SUPPORTED && !storage::IS_USED;
 
 /// Bytes at the end of a stack that are committed when it overflows, for who reports it: the system's record of the exception, and
 /// our handler. With a page that is never committed, all of a guard.
