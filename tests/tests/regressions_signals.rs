@@ -1,6 +1,7 @@
 //! Signal handlers that call what the runtime hooks, or the runtime itself, while goroutines run.
 
-use gort::thread;
+use gort::{ffi, thread};
+use gort_tests::cthreads;
 use gort_tests::kinds::with_one_p_and_two;
 use gort_tests::raw::{futex_wait, futex_wake};
 use gort_tests::signals::{self, count, handled, send};
@@ -169,6 +170,63 @@ fn a_handler_may_wake_who_waits() {
     shoot(3000);
     STOP.store(true, SeqCst);
     waiters.into_iter().for_each(|g| g.join().unwrap());
+}
+
+/// A timer whose signal goes to one kernel thread, every millisecond, while it lives.
+struct Ticks(libc::timer_t);
+
+impl Ticks {
+    fn to(tid: i32) -> Ticks {
+        let every = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+        let times = libc::itimerspec { it_interval: every, it_value: every };
+        let mut timer = std::ptr::null_mut();
+        // SAFETY: zeroes are a valid record, of which the calls read what is set here.
+        unsafe {
+            let mut event: libc::sigevent = std::mem::zeroed();
+            event.sigev_notify = libc::SIGEV_THREAD_ID;
+            event.sigev_signo = SIGUSR1;
+            event.sigev_notify_thread_id = tid;
+            assert_eq!(libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer), 0);
+            assert_eq!(libc::timer_settime(timer, 0, &raw const times, std::ptr::null_mut()), 0);
+        }
+        Ticks(timer)
+    }
+}
+
+impl Drop for Ticks {
+    fn drop(&mut self) {
+        // SAFETY: it was created, and is deleted once.
+        unsafe { libc::timer_delete(self.0) };
+    }
+}
+
+/// A handler that wakes finds the table's lock with the very thread that it has interrupted, and the next signal may come before
+/// that has made a step: whatever the handler waits for then never happens.
+#[test]
+fn a_handler_that_wakes_every_millisecond_lets_its_thread_go_on() {
+    if !with_one_p_and_two("a_handler_that_wakes_every_millisecond_lets_its_thread_go_on") {
+        return;
+    }
+    static ROUNDS: AtomicUsize = AtomicUsize::new(0);
+    handle(wakes);
+    let (send, tid) = mpsc::channel();
+    let busy = thread::spawn(move || {
+        ffi::lock_os_thread();
+        send.send(cthreads::tid()).unwrap();
+        // The word never has that value: in and out of the table.
+        while !STOP.load(SeqCst) {
+            futex_wait(&WORD, !WORD.load(SeqCst), None);
+            ROUNDS.fetch_add(1, SeqCst);
+        }
+    });
+    let ticks = Ticks::to(tid.recv().unwrap());
+    for signals in (0..500).step_by(50) {
+        let rounds = ROUNDS.load(SeqCst);
+        cthreads::eventually("it goes on", || count() >= signals && ROUNDS.load(SeqCst) > rounds + 100);
+    }
+    drop(ticks);
+    STOP.store(true, SeqCst);
+    busy.join().unwrap();
 }
 
 extern "C" fn unparks(_: i32) {
