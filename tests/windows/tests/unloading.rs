@@ -1,6 +1,7 @@
 //! A library with a runtime of its own that a host loads and unloads.
 
 use gort_tests::cthreads::CThread;
+use gort_tests::subprocess::{is_child, Rerun};
 use std::ffi::CString;
 use std::mem::transmute;
 use std::path::PathBuf;
@@ -112,6 +113,15 @@ fn a_library_that_was_called_and_never_started_goes() {
     assert!(!is_loaded());
     end.send(()).unwrap();
     thread.join();
+}
+
+#[test]
+fn an_exit_of_the_process_is_no_unloading() {
+    if is_child() {
+        assert_eq!(Plugin::load().call("plugin_start", 0), 0);
+        return; // as hosts do that end with all they have loaded
+    }
+    Rerun::of("an_exit_of_the_process_is_no_unloading", "ends").run().success().does_not_say("gort:");
 }
 
 #[test]

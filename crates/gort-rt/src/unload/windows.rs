@@ -3,7 +3,7 @@
 //! As on other systems (the head of `unload.rs` has the picture): a start takes a reference to the library, a [`Pin`], and shutdown
 //! gives it back, so that a `FreeLibrary` before takes the host's reference only. When the library goes, [`leave`] gives back what
 //! the runtime keeps for late looks. It is a callback of the module's, which the loader calls with the library's end, and with
-//! the process's end too, and tells which of the two it is.
+//! the process's end too, when nothing is to be given back: other threads were ended wherever they were.
 //!
 //! Threads that have called in and live on have an M bound to them. What leads there is a word in a slot of `TlsAlloc`'s, which is
 //! given back; when such a thread ends, nothing of ours is called.
@@ -32,9 +32,17 @@ type Callback = unsafe extern "system" fn(*mut c_void, u32, *mut c_void);
 #[link_section = ".CRT$XLX"]
 static LEAVE: Callback = on_event;
 
-/// The loader tells that a thread or the process begins or ends. `exits` is not null when the whole process does.
-unsafe extern "system" fn on_event(_library: *mut c_void, reason: u32, exits: *mut c_void) {
-    if reason == DLL_PROCESS_DETACH && exits.is_null() {
+#[link(name = "ntdll")]
+extern "system" {
+    /// Whether the process ends, from when on no other thread runs.
+    fn RtlDllShutdownInProgress() -> u8;
+}
+
+/// The loader tells that a thread or the process begins or ends. (Which of the two goes, the process or the library, it tells
+/// `DllMain` by the last argument, and callbacks not.)
+unsafe extern "system" fn on_event(_library: *mut c_void, reason: u32, _: *mut c_void) {
+    // SAFETY: no preconditions.
+    if reason == DLL_PROCESS_DETACH && unsafe { RtlDllShutdownInProgress() } == 0 {
         leave();
     }
 }
