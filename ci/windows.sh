@@ -12,6 +12,7 @@
 #
 #   ci/windows.sh                             everything that is known to work there
 #   ci/windows.sh -p gort-rt --lib futex      one subject
+#   ci/windows.sh capi                        the library for C and its programs
 #   ci/windows.sh --manifest-path tests/windows/Cargo.toml --test panics
 #   ci/windows.sh env                         writes what to source before calling cargo oneself, and says where
 #   GORT_WINDOWS_CACHE=DIR ci/windows.sh      keeps std's sources and what is built of them there
@@ -36,7 +37,7 @@ as_root() {
 }
 
 missing=()
-for package in gcc gcc-mingw-w64-x86-64-win32 patchelf xz-utils zstd; do
+for package in gcc gcc-mingw-w64-x86-64-win32 patchelf pkg-config xz-utils zstd; do
     dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
 done
 if ((${#missing[@]})); then
@@ -276,15 +277,64 @@ skipped_with_threads=(
 suites() {
     run -p gort-rt --lib --tests -- "$@"
     # Not gort's tests of what compiles: they call the compiler, which is no program for Windows.
-    run -p gort-redirect -p gort --lib --examples -- "$@"
+    run -p gort-redirect -p gort -p gort-capi --lib --examples --test panics -- "$@"
     run --manifest-path tests/windows/Cargo.toml -- "${skipped[@]/#/--skip=}" "$@"
 }
 
-if [ $# = 0 ]; then
+# compile_c TO LIBRARY FILE.c...: with gort, shared, or gort-static.
+compile_c() {
+    local to=$1 library=$2 flags
+    shift 2
+    flags=$(PKG_CONFIG_PATH=$work/capi/lib/pkgconfig pkg-config --cflags --libs "$library")
+    [ "$library" = gort ] || flags+=' -DLINKED_STATICALLY'
+    # (gcc takes what mingw's headers read by `gs` for an array at address 0.)
+    # shellcheck disable=SC2086 # several words
+    x86_64-w64-mingw32-gcc -std=c99 -pedantic -Wall -Wextra -Werror -Wno-array-bounds -O1 -g -D_WIN32_WINNT=0x0602 "$@" -static-libgcc \
+        -o "$to" $flags -l:libpthread.a -lsynchronization
+}
+
+# The library for C, optimised and installed, and those of its programs that are not Linux' own: with the DLL and with the static
+# library, with both backends, with one P and two. In the last of them the library is opened, and part of another DLL.
+capi() {
+    local prefix=$work/capi sources=$PWD/crates/gort-capi/tests/c library name backend procs
+    rm -rf "$prefix"
+    crates/gort-capi/install.sh "$prefix"
+    {
+        echo EXPORTS
+        grep -o '\bgort_[a-z_]*(' "$prefix/include/gort.h" | tr -d '(' | sort -u
+    } >"$prefix/functions.def"
+    if ! x86_64-w64-mingw32-objdump -p "$prefix/bin/gort.dll" | awk '$1 == "[" && $3 ~ /^[a-z]/ { print $3 }' | sort |
+        diff - <(tail -n +2 "$prefix/functions.def"); then
+        echo "ci/windows.sh: gort.dll and the header do not have the same functions" >&2
+        exit 1
+    fi
+    mv "$prefix/bin/gort.dll" "$prefix/bin/opened-gort.dll"
+    compile_c "$prefix/bin/opened-gort-static.dll" gort-static -shared "$prefix/functions.def"
+    cp "$prefix/bin/opened-gort.dll" "$prefix/bin/gort.dll"
+    # The guide's smallest program, which ends without ending the runtime.
+    awk 'inside && /^```$/ { exit } inside { print } /^```c$/ { inside = 1 }' docs/c.md >"$prefix/smallest.c"
+    for library in gort gort-static; do
+        compile_c "$prefix/bin/smallest.exe" $library "$prefix/smallest.c"
+        [ "$("$work/wine-run" "$prefix/bin/smallest.exe" 2>&1)" = $'a goroutine greets C\r' ]
+        for name in usual misuse joins parks opened; do
+            compile_c "$prefix/bin/$name.exe" $library "$sources/$name.c"
+            for backend in goroutines threads; do
+                for procs in 1 2; do
+                    echo "--> $name.c, $library, $backend, $procs"
+                    GORT_BACKEND=$backend GORT_PROCS=$procs timeout 300 "$work/wine-run" "$prefix/bin/$name.exe" \
+                        "Z:$prefix/bin/opened-$library.dll"
+                done
+            done
+        done
+    done
+}
+
+everything() {
     cargo fmt --manifest-path tests/windows/Cargo.toml --check
-    for package in '-p gort-rt -p gort-redirect -p gort' '--manifest-path tests/windows/Cargo.toml'; do
+    for package in '-p gort-rt -p gort-redirect -p gort --all-targets' '-p gort-capi --lib --test panics' \
+        '--manifest-path tests/windows/Cargo.toml --all-targets'; do
         # shellcheck disable=SC2086 # several words
-        cargo clippy --locked $package --all-targets -- -D warnings
+        cargo clippy --locked $package -- -D warnings
     done
     run -p gort-rt -p gort-redirect --doc
     for procs in 1 2; do
@@ -292,6 +342,11 @@ if [ $# = 0 ]; then
         GORT_PROCS=$procs GORT_CHAOS=$procs suites
     done
     GORT_BACKEND=threads suites "${skipped_with_threads[@]/#/--skip=}"
-else
-    run "$@"
-fi
+    capi
+}
+
+case ${1:-} in
+'') everything ;;
+capi) "$1" ;;
+*) run "$@" ;;
+esac

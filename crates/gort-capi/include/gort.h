@@ -559,6 +559,9 @@ int gort_unlock_thread(void);
  * Whether calls of a libc function in this process come to gort, so that they park goroutines. They do in a program that is linked with
  * libgort (unless GORT_INTERPOSE=0), and do not where libgort was loaded by dlopen().
  *
+ * On Windows it is a function of the system's, for example "Sleep", and calls come to gort in a program that libgort.a is part of; not
+ * in one that uses gort.dll.
+ *
  * @param name  of the function, for example "read"; or NULL: all that gort has.
  * @param parks  where the answer goes, 1 or 0.
  * @return GORT_OK; GORT_ENONE: gort has no such function; GORT_EINVAL: `parks` is NULL.
@@ -582,7 +585,7 @@ int gort_stats(struct gort_stats_t *stats);
  * From anywhere. Async-signal-safe, under the condition of gort_unpark(): it neither allocates nor takes a lock, and leaves errno
  * alone. It waits for the descriptor only, blocking the kernel thread.
  *
- * @param fd  an open descriptor, for example 2.
+ * @param fd  an open descriptor, for example 2; on Windows one of the C runtime that gort is linked with.
  * @return GORT_OK; GORT_ESYSTEM: not all of it could be written.
  */
 int gort_dump(int fd);

@@ -1,7 +1,7 @@
 //! What functions return, and the one way out of each: a code, whatever happened.
 
 use core::ffi::{c_char, c_int, CStr};
-use gort_rt::embed;
+use gort_rt::embed::{self, Cause};
 use std::cell::RefCell;
 use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -106,13 +106,13 @@ pub(crate) fn explained(code: c_int, text: impl Into<String>) -> Failure {
 
 impl From<gort_rt::Error> for Failure {
     fn from(e: gort_rt::Error) -> Failure {
-        let code = match embed::errno(&e) {
+        let code = match embed::cause(&e) {
             _ if embed::is_child() => GORT_EFORKED,
-            Some(libc::EINVAL) => GORT_EINVAL,
-            Some(libc::ESHUTDOWN) => GORT_ESHUTDOWN,
-            Some(libc::EBUSY) => GORT_EBUSY,
-            Some(libc::ENOMEM | libc::EAGAIN) => GORT_ENOMEM,
-            _ => GORT_ESYSTEM,
+            Cause::Invalid => GORT_EINVAL,
+            Cause::Shut => GORT_ESHUTDOWN,
+            Cause::Busy => GORT_EBUSY,
+            Cause::Exhausted => GORT_ENOMEM,
+            Cause::System => GORT_ESYSTEM,
         };
         explained(code, e.to_string())
     }
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(run(|| Ok(gort_rt::Config::new().procs(0).start()?)), GORT_EINVAL);
         assert!(take_last_error().is_some_and(|text| text.contains("from 1 to 1024")));
         assert_eq!(take_last_error(), None);
-        assert_eq!(run(|| Err(io::Error::from_raw_os_error(libc::EPERM).into())), GORT_ESYSTEM);
+        assert_eq!(run(|| Err(io::Error::from_raw_os_error(1).into())), GORT_ESYSTEM);
         assert_eq!(run(|| Err(failure(GORT_EAGAIN))), GORT_EAGAIN);
     }
 }

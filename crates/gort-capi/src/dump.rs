@@ -10,7 +10,7 @@ use core::ffi::c_int;
 /// From anywhere. Async-signal-safe, under the condition of gort_unpark(): it neither allocates nor takes a lock, and leaves errno
 /// alone. It waits for the descriptor only, blocking the kernel thread.
 ///
-/// @param fd  an open descriptor, for example 2.
+/// @param fd  an open descriptor, for example 2; on Windows one of the C runtime that gort is linked with.
 /// @return GORT_OK; GORT_ESYSTEM: not all of it could be written.
 #[no_mangle]
 pub extern "C" fn gort_dump(fd: c_int) -> c_int {

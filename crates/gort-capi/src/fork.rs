@@ -5,6 +5,7 @@
 //! one in which the runtime ran is refused everything.
 
 use crate::code::{failure, Failure, GORT_EFORKED};
+use crate::os;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use gort_rt::embed;
 
@@ -25,8 +26,7 @@ impl Process {
         static REGISTERED: AtomicBool = AtomicBool::new(false);
         // No `Once`: a child that was forked in the middle would wait for it for ever.
         if !REGISTERED.swap(true, Ordering::Relaxed) {
-            // SAFETY: `in_child` is a plain function that lives as long as this library; it only counts.
-            unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+            os::at_fork(in_child);
         }
         Process(FORKS.load(Ordering::Relaxed))
     }

@@ -17,6 +17,7 @@
 //! | `inside` | enter and leave, blocking calls, staying on a kernel thread |
 //! | `text` | texts of panics and errors |
 //! | `stats`, `dump`, `hooks` | figures; what everybody does; which of libc's functions park |
+//! | `os` | no functions: what differs between platforms |
 
 // In the order of the header, which the blank lines keep.
 mod code;
@@ -42,5 +43,6 @@ mod dump;
 mod text;
 
 mod fork;
+mod os;
 mod queue;
 mod table;

@@ -77,6 +77,8 @@ impl std::fmt::Display for Report {
 /// println!("{}", gort_redirect::report());
 /// ```
 pub fn report() -> Report {
+    // SAFETY: a static may be read. So a linker that takes this function from a static library takes the initialiser too.
+    unsafe { core::ptr::read_volatile(&raw const INSTALL) };
     let hooks = FAMILIES.iter().copied().flatten().map(|hook| {
         let name = hook.name().to_str().expect("names are ASCII");
         Hook { name, live: hook.is_redirected() }

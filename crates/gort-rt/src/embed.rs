@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::ffi::{blocking, callback, guard};
 use crate::fork;
 use crate::gate;
+use crate::os::code;
 use crate::start;
 use crate::thread::{self, JoinHandle, Thread};
 use core::any::Any;
@@ -34,9 +35,30 @@ pub fn is_inside() -> bool {
     start::is_inside()
 }
 
-/// The number of the error, as `errno` has it, that comes nearest.
-pub fn errno(error: &Error) -> Option<i32> {
-    error.errno()
+/// What an error is about, so far as C is told by a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A setting that has no meaning.
+    Invalid,
+    /// There is no runtime any more.
+    Shut,
+    /// Somebody has to go first.
+    Busy,
+    /// Memory, address space or kernel threads are used up.
+    Exhausted,
+    /// The system refused something else.
+    System,
+}
+
+/// What this error is about.
+pub fn cause(error: &Error) -> Cause {
+    match error.errno() {
+        Some(code::INVALID) => Cause::Invalid,
+        Some(code::SHUT) => Cause::Shut,
+        Some(code::BUSY) => Cause::Busy,
+        Some(number) if code::EXHAUSTED.contains(&number) => Cause::Exhausted,
+        _ => Cause::System,
+    }
 }
 
 /// The number of a handle, as reports show it.

@@ -1,12 +1,10 @@
 /* libgort.so opened by dlopen(): the program's own calls stay libc's, gort's own waits park all the same, and it can be closed. */
 #define _GNU_SOURCE
-#include <dlfcn.h>
+#include "platform.h"
 #include <gort.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #define CHECK(condition)                                                                                              \
     do {                                                                                                               \
@@ -33,7 +31,7 @@ static long tid;
 static int shared;
 
 static void *sends(void *argument) {
-    shared = syscall(SYS_gettid) == tid;
+    shared = kernel_thread() == tid;
     CHECK(gort.send(channel, argument) == GORT_OK);
     return NULL;
 }
@@ -41,15 +39,15 @@ static void *sends(void *argument) {
 static void *receives(void *argument) {
     void *value;
     gort_thread_t sender;
-    tid = syscall(SYS_gettid);
+    tid = kernel_thread();
     CHECK(gort.spawn(&sender, sends, argument, NULL, 0) == GORT_OK);
     CHECK(gort.recv(channel, &value) == GORT_OK && value == argument);
     CHECK(gort.join(sender, NULL) == GORT_OK);
     return NULL;
 }
 
-static void *look_up(void *library, const char *name) {
-    void *found = dlsym(library, name);
+static void *function(library library, const char *name) {
+    void *found = look_up(library, name);
     CHECK(found != NULL);
     return found;
 }
@@ -59,20 +57,20 @@ int main(int count, char **arguments) {
     int threads = backend != NULL && backend[0] == 't';
     CHECK(count == 2);
     for (int round = 0; round < 5; round++) {
-        void *library = dlopen(arguments[1], RTLD_NOW | (round % 2 ? RTLD_GLOBAL : RTLD_LOCAL));
+        library library = open_library(arguments[1], round % 2);
         int live = 1;
         CHECK(library != NULL);
-        *(void **)&gort.start = look_up(library, "gort_start");
-        *(void **)&gort.shutdown = look_up(library, "gort_shutdown");
-        *(void **)&gort.spawn = look_up(library, "gort_spawn");
-        *(void **)&gort.join = look_up(library, "gort_join");
-        *(void **)&gort.create = look_up(library, "gort_channel_create");
-        *(void **)&gort.send = look_up(library, "gort_channel_send");
-        *(void **)&gort.recv = look_up(library, "gort_channel_recv");
-        *(void **)&gort.free = look_up(library, "gort_channel_free");
-        *(void **)&gort.parks = look_up(library, "gort_parks");
+        *(void **)&gort.start = function(library, "gort_start");
+        *(void **)&gort.shutdown = function(library, "gort_shutdown");
+        *(void **)&gort.spawn = function(library, "gort_spawn");
+        *(void **)&gort.join = function(library, "gort_join");
+        *(void **)&gort.create = function(library, "gort_channel_create");
+        *(void **)&gort.send = function(library, "gort_channel_send");
+        *(void **)&gort.recv = function(library, "gort_channel_recv");
+        *(void **)&gort.free = function(library, "gort_channel_free");
+        *(void **)&gort.parks = function(library, "gort_parks");
         CHECK(gort.start(NULL) == GORT_OK);
-        CHECK(gort.parks("read", &live) == GORT_OK && !live);
+        CHECK(gort.parks(A_HOOK, &live) == GORT_OK && !live);
         CHECK(gort.create(0, &channel) == GORT_OK);
         for (int attempt = 0, done = 0; !done; attempt++) {
             gort_thread_t receiver;
@@ -83,7 +81,7 @@ int main(int count, char **arguments) {
         }
         CHECK(gort.free(channel) == GORT_OK);
         CHECK(gort.shutdown(30000000000u) == GORT_OK);
-        CHECK(dlclose(library) == 0);
+        CHECK(close_library(library));
     }
     return 0;
 }

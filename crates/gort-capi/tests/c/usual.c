@@ -1,12 +1,11 @@
 /* Each function, used as it should be. */
 #define _GNU_SOURCE
 #include "check.h"
-#include <dlfcn.h>
+#include "platform.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <string.h>
-#include <unistd.h>
 
 static void *twice(void *number) { return (void *)((intptr_t)number * 2); }
 
@@ -234,15 +233,6 @@ static void dumping(void) {
     OK(gort_channel_close(channel));
     OK(gort_join(thread, NULL));
     OK(gort_channel_free(channel));
-}
-
-/* All of libc's names that gort has are in the program, or in the library, also those which only other libraries need: it is not
- * this program's doing, which asks for none of them. */
-static void names(void) {
-    Dl_info ours, found;
-    CHECK(dladdr((void *)(uintptr_t)gort_start, &ours) != 0);
-    CHECK(dladdr(dlsym(RTLD_DEFAULT, "semtimedop"), &found) != 0);
-    CHECK(ours.dli_fbase == found.dli_fbase);
 }
 
 int main(void) {

@@ -12,7 +12,7 @@
 //!
 //! | Item | Contract | Signal-safe |
 //! |---|---|---|
-//! | [`code`] | the numbers of errors that the runtime itself gives | yes |
+//! | [`code`] | the numbers of errors that the runtime itself gives; those that mean that something is used up | yes |
 //! | [`thread_word`] | declare a word for each thread, and each goroutine, with an initial value | yes |
 //! | [`now`] | nanoseconds of a clock that never goes back (on Linux it stands still while the machine is suspended) | yes |
 //! | [`futex_wait`] | sleep while a word of this process holds a value, until woken or an absolute time | yes |

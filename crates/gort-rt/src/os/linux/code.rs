@@ -10,3 +10,5 @@ pub(crate) const AGAIN: i32 = libc::EAGAIN;
 pub(crate) const BUSY: i32 = libc::EBUSY;
 /// There is nobody to do it any more.
 pub(crate) const SHUT: i32 = libc::ESHUTDOWN;
+/// All that mean that memory, address space or kernel threads are used up.
+pub(crate) const EXHAUSTED: &[i32] = &[NO_MEMORY, AGAIN];

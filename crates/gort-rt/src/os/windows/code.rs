@@ -13,3 +13,11 @@ pub(crate) const AGAIN: i32 = win::ERROR_MAX_THRDS_REACHED as i32;
 pub(crate) const BUSY: i32 = win::ERROR_BUSY as i32;
 /// There is nobody to do it any more.
 pub(crate) const SHUT: i32 = WinSock::WSAESHUTDOWN;
+/// All that mean that memory, address space or kernel threads are used up.
+pub(crate) const EXHAUSTED: &[i32] = &[
+    NO_MEMORY,
+    AGAIN,
+    win::ERROR_OUTOFMEMORY as i32,
+    win::ERROR_COMMITMENT_LIMIT as i32,
+    win::ERROR_NO_SYSTEM_RESOURCES as i32,
+];
