@@ -1,13 +1,12 @@
 /* See pump.h. */
 #include "pump.h"
+#include "nap.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 /* One thread of the pump, with a tally of its own: nothing is shared while events flow. */
 struct worker {
@@ -84,29 +83,9 @@ uint32_t pump_run(uint32_t threads, uint64_t events, pump_handler handler, void 
 
 static atomic_uint napping;
 
-/* The nanosleep system call without the C library's function of that name, which a host may replace.
- * Returns 0, or another number if a signal cut the sleep short; the rest is then in `time`. */
-static long raw_nanosleep(struct timespec *time) {
-#if defined(__x86_64__) && defined(__LP64__)
-    long result;
-    __asm__ volatile("syscall" /* nanosleep(time, time) */
-                     : "=a"(result)
-                     : "0"((long)SYS_nanosleep), "D"(time), "S"(time)
-                     : "rcx", "r11", "memory");
-    return result;
-#else
-    return syscall(SYS_nanosleep, time, time);
-#endif
-}
-
 void pump_nap(uint64_t milliseconds) {
-    struct timespec left = {
-        .tv_sec = (time_t)(milliseconds / 1000),
-        .tv_nsec = (long)(milliseconds % 1000) * 1000000,
-    };
     atomic_fetch_add(&napping, 1);
-    while (raw_nanosleep(&left) != 0) {
-    }
+    nap(milliseconds);
     atomic_fetch_sub(&napping, 1);
 }
 

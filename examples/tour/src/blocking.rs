@@ -31,7 +31,8 @@ const PACE_KEPT: f64 = 0.1;
 
 /// Runs the act.
 pub fn run() -> Act {
-    let what = format!("{} goroutines blocked in C for {:.1} s", commas(BLOCKED), NAP.as_secs_f64());
+    let wanted = process::crowd(BLOCKED);
+    let what = format!("{} goroutines blocked in C for {:.1} s", commas(wanted), NAP.as_secs_f64());
     let mut act = Act::new('d', "blocking", what);
     let threads_before = process::kernel_threads();
     let metronome = Metronome::start();
@@ -41,7 +42,7 @@ pub fn run() -> Act {
     let mut peak = Peak::default();
     let mut returned = 0;
     let during = metronome.listen(|| {
-        let blocked: Vec<_> = (0..BLOCKED).map(|_| gort::thread::spawn(blocked)).collect();
+        let blocked: Vec<_> = (0..wanted).map(|_| gort::thread::spawn(blocked)).collect();
         while !blocked.iter().all(gort::thread::JoinHandle::is_finished) {
             peak.look();
             sleep(TICK);
@@ -53,7 +54,7 @@ pub fn run() -> Act {
     let ticks = metronome.stop();
     let threads_after = process::settle(threads_before);
 
-    act.check("goroutines that slept and returned", returned, BLOCKED);
+    act.check("goroutines that slept and returned", returned, wanted);
     act.check("callers still in C", pump::napping(), 0);
     act.check("ticks heard", ticks >= before.ticks + during.ticks, true);
     let kept = during.pace() / before.pace();
@@ -62,7 +63,7 @@ pub fn run() -> Act {
     let processors = gort::stats().procs;
     act.compare(format!(
         "{:.0} s if each call held one of {processors} processors",
-        NAP.as_secs_f64() * BLOCKED as f64 / processors as f64
+        NAP.as_secs_f64() * wanted as f64 / processors as f64
     ));
     act.detail(format!(
         "metronome: {:.0} ticks a second before, {:.0} during ({:.0} %)",

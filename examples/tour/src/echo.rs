@@ -40,10 +40,15 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Runs the act.
 pub fn run() -> Act {
     let allowed = process::allow_descriptors().saturating_sub(OTHER_DESCRIPTORS) / 2;
-    let wanted = CONNECTIONS.min(allowed);
+    let crowd = process::crowd(CONNECTIONS);
+    let wanted = crowd.min(allowed);
     let what = format!("{} connections, a goroutine at each end", commas(wanted));
     let mut act = Act::new('e', "echo", what);
-    if wanted < CONNECTIONS {
+    if let Err(why) = process::sockets_park() {
+        act.skip(why);
+        return act;
+    }
+    if wanted < crowd {
         act.detail(format!("the limit of open files (ulimit -Hn) allows only {} connections", commas(wanted)));
     }
     // Those of the act before may still be on their way out.

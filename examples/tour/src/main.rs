@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Each act does something with goroutines, counts what it did, and does the same with `std::thread` where
-//! that is possible. The exit status is zero if every count is exact.
+//! that is possible. The exit status is zero if every count is exact. An act that the system cannot do says so, and is skipped.
 
 mod blocking;
 mod clib;

@@ -13,17 +13,33 @@ pub struct Act {
     compared: Option<String>,
     details: Vec<String>,
     wrong: Vec<String>,
+    /// Why it was not done.
+    skipped: Option<&'static str>,
 }
 
 impl Act {
     /// A new act. `what` says in a few words what it does; [`Act::took`] adds how long that took.
     pub fn new(letter: char, name: &'static str, what: String) -> Self {
-        Self { letter, name, what, took: Duration::ZERO, compared: None, details: Vec::new(), wrong: Vec::new() }
+        Self {
+            letter,
+            name,
+            what,
+            took: Duration::ZERO,
+            compared: None,
+            details: Vec::new(),
+            wrong: Vec::new(),
+            skipped: None,
+        }
     }
 
     /// The time for the headline: the goroutines' part, without comparisons.
     pub fn took(&mut self, time: Duration) {
         self.took = time;
+    }
+
+    /// It cannot be done here; the report says why, and nothing else of it.
+    pub fn skip(&mut self, why: &'static str) {
+        self.skipped = Some(why);
     }
 
     /// How something else fares at the same work.
@@ -44,6 +60,10 @@ impl Act {
     }
 
     fn print(&self) {
+        if let Some(why) = self.skipped {
+            println!("({}) {:<9} skipped: {why}\n", self.letter, self.name);
+            return;
+        }
         let compared = match &self.compared {
             Some(text) => format!("   [{text}]"),
             None => String::new(),

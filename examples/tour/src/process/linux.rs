@@ -1,14 +1,6 @@
-//! What the kernel says about this process, mostly from `/proc/self/status`.
+//! Linux, mostly by `/proc/self/status`.
 
 use std::fs;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-/// How long to wait for kernel threads to go away.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(1);
 
 /// Bytes of memory in use: resident pages and the page tables that map them.
 pub fn memory() -> u64 {
@@ -18,18 +10,6 @@ pub fn memory() -> u64 {
 /// Kernel threads in existence.
 pub fn kernel_threads() -> u64 {
     field("Threads:")
-}
-
-/// Waits a while for the number of kernel threads to come down to `target`, and returns what it is then.
-pub fn settle(target: u64) -> u64 {
-    let start = Instant::now();
-    loop {
-        let threads = kernel_threads();
-        if threads <= target || start.elapsed() > PATIENCE {
-            return threads;
-        }
-        sleep(LOOK);
-    }
 }
 
 /// Raises the number of descriptors that the process may have as far as it is allowed to, and returns it.
@@ -44,6 +24,16 @@ pub fn allow_descriptors() -> usize {
     let raised = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &most) } == 0;
     let allowed = if raised { most } else { limit }.rlim_cur;
     usize::try_from(allowed).unwrap_or(usize::MAX)
+}
+
+/// All of them.
+pub fn crowd(wanted: usize) -> usize {
+    wanted
+}
+
+/// It does.
+pub fn sockets_park() -> Result<(), &'static str> {
+    Ok(())
 }
 
 /// The number behind `name`, or zero where there is no such file or line.
