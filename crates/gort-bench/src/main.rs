@@ -18,8 +18,10 @@
 //! `GORT_BENCH_TIMEOUT` is the patience with one measurement in seconds (120).
 
 mod c;
+#[cfg_attr(not(target_os = "linux"), path = "load/elsewhere.rs")]
 mod load;
 mod measure;
+mod os;
 mod peers;
 mod record;
 mod report;

@@ -7,6 +7,7 @@ use httparse::{Request, Status, EMPTY_HEADER};
 pub const MESSAGE: usize = 64;
 
 /// What the load generator asks in the HTTP row.
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only the load sends it"))]
 pub const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// What every server answers: a body of 13 bytes.

@@ -15,7 +15,8 @@ mod client;
 mod epoll;
 mod wrk;
 
-use crate::measure::{held_since_start, need_descriptors, parents_cpu, scaled, scaled_time, Usage};
+use crate::measure::{held_since_start, scaled, scaled_time};
+use crate::os::{need_descriptors, parents_cpu, use_all_cpus, Usage};
 use crate::rows::Measured;
 use client::{Client, Talk};
 use std::io::{BufRead, BufReader, Read};
@@ -94,7 +95,7 @@ pub fn run(args: &[String]) -> Result<(), String> {
     let address: SocketAddr = address.parse().map_err(|e| format!("ADDRESS: {e}"))?;
     let count = connections(row)?;
     need_descriptors(count)?;
-    crate::measure::use_all_cpus();
+    use_all_cpus();
     let failed = |e: std::io::Error| format!("load of {row}: {e}");
     match row.as_str() {
         "conn_churn" => churn::run(address, count).map_err(failed)?.print(),

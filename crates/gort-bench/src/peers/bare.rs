@@ -1,13 +1,10 @@
 //! No runtime and no scheduler: the bare system calls of a row on one thread. It is the floor below the other figures.
 
-use super::use_cpus;
 use crate::measure::per_op;
+use crate::os::{receive, send, use_cpus};
 use crate::rows::net::{pair, trips};
 use crate::rows::Measured;
 use crate::wire::MESSAGE;
-use std::io;
-use std::net::TcpStream;
-use std::os::fd::AsRawFd;
 
 /// Runs one row.
 pub fn run(row: &str, procs: usize) -> Measured {
@@ -31,18 +28,4 @@ fn round_trip() -> f64 {
             receive(&near, answer);
         })
     })
-}
-
-/// Sends a message by one system call.
-fn send(stream: &TcpStream, message: &[u8; MESSAGE]) {
-    // SAFETY: the descriptor is open, and the kernel reads just the array, whose length is given.
-    let sent = unsafe { libc::send(stream.as_raw_fd(), message.as_ptr().cast(), MESSAGE, 0) };
-    assert_eq!(sent, MESSAGE as isize, "send: {}", io::Error::last_os_error());
-}
-
-/// Receives a message by one system call.
-fn receive(stream: &TcpStream, message: &mut [u8; MESSAGE]) {
-    // SAFETY: the descriptor is open, and the kernel writes just the array, whose length is given.
-    let received = unsafe { libc::recv(stream.as_raw_fd(), message.as_mut_ptr().cast(), MESSAGE, 0) };
-    assert_eq!(received, MESSAGE as isize, "recv: {}", io::Error::last_os_error());
 }

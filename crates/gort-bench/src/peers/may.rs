@@ -28,13 +28,15 @@ impl Channel for Mpsc {
 }
 
 impl Threads for May {
-    const MAX_LIVE: usize = 20_000;
     const ALTERNATES: bool = true;
     type Handle<T: Send + 'static> = coroutine::JoinHandle<T>;
     type Rendezvous = Mpsc;
     type Unbounded = Mpsc;
     type Counter = Mutex<u64>;
 
+    fn max_live() -> usize {
+        20_000
+    }
     fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Self::Handle<T> {
         // SAFETY: may asks that the closure neither keeps a reference into thread-local storage over a suspension nor runs out of
         // stack. The workloads touch no thread-locals of their own and are a few shallow frames.
@@ -69,7 +71,7 @@ pub fn run(row: &str, procs: usize) -> Measured {
     config.set_workers(procs);
     if row == "spawn_many" {
         // By default it keeps the stacks of a thousand; let it keep those of a whole crowd.
-        config.set_pool_capacity(May::MAX_LIVE);
+        config.set_pool_capacity(May::max_live());
     }
     threads_row::<May>(row, procs).unwrap_or_else(|| Err("no such row".into()))
 }

@@ -1,8 +1,8 @@
 //! Kernel threads through std. The process is confined to as many CPUs as the others get processors, and crowds are scaled down to
 //! what a kernel allows by default. The rows about C give the floor: what a call costs without any runtime.
 
-use super::use_cpus;
 use crate::c;
+use crate::os::use_cpus;
 use crate::rows::threads::{StdRendezvous, StdUnbounded};
 use crate::rows::{ffi, net, switch, threads_row, Measured, Threads};
 use std::hint::black_box;
@@ -14,7 +14,6 @@ use std::time::Duration;
 struct Std;
 
 impl Threads for Std {
-    const MAX_LIVE: usize = 10_000;
     // The kernel keeps its own counsel about sched_yield.
     const ALTERNATES: bool = false;
     type Handle<T: Send + 'static> = thread::JoinHandle<T>;
@@ -22,6 +21,9 @@ impl Threads for Std {
     type Unbounded = StdUnbounded;
     type Counter = Mutex<u64>;
 
+    fn max_live() -> usize {
+        10_000
+    }
     fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Self::Handle<T> {
         thread::spawn(f)
     }

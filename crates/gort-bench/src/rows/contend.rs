@@ -38,8 +38,8 @@ pub fn mutex<T: Threads>() -> f64 {
 /// Milliseconds until all of a crowd have slept one millisecond. Not run where that many tasks cannot exist.
 pub fn sleep<T: Threads>() -> Measured {
     let crowd = scaled(SLEEPERS);
-    if T::MAX_LIVE < crowd {
-        return Err(format!("at most {} tasks at once", T::MAX_LIVE));
+    if T::max_live() < crowd {
+        return Err(format!("at most {} tasks at once", T::max_live()));
     }
     nap::<T>(crowd.div_ceil(100));
     Ok(vec![nap::<T>(crowd)])

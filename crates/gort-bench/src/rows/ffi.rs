@@ -3,6 +3,7 @@
 use super::Measured;
 use crate::c::{self, Callback};
 use crate::measure::{best, per_op, percentile, scaled};
+use crate::os::short_sleeps;
 use std::hint::black_box;
 use std::sync::mpsc;
 use std::sync::OnceLock;
@@ -52,6 +53,7 @@ pub fn send_to_woken(called_at: i64) -> i64 {
 /// Median and 99th percentile of the nanoseconds from a C thread's call of `cb`, which calls [`send_to_woken`], to the moment when
 /// the receiving task, made by `spawn`, goes on. To be called once, from a thread.
 pub fn callback_wake(cb: Callback, spawn: impl FnOnce(Box<dyn FnOnce() + Send>)) -> Measured {
+    short_sleeps()?;
     let (tx, rx) = mpsc::channel();
     let (done, result) = mpsc::channel();
     assert!(TO_WOKEN.set(tx).is_ok(), "once in a process");

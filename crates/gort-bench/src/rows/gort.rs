@@ -3,6 +3,7 @@
 use super::threads::{StdRendezvous, StdUnbounded};
 use super::{ffi, hooked, net, switch, threads_row, Measured, Threads};
 use crate::c;
+use crate::os::most_goroutines;
 use gort::thread;
 use std::hint::black_box;
 use std::sync::Mutex;
@@ -12,13 +13,15 @@ use std::time::Duration;
 pub struct Gort;
 
 impl Threads for Gort {
-    const MAX_LIVE: usize = usize::MAX;
     const ALTERNATES: bool = true;
     type Handle<T: Send + 'static> = thread::JoinHandle<T>;
     type Rendezvous = StdRendezvous;
     type Unbounded = StdUnbounded;
     type Counter = Mutex<u64>;
 
+    fn max_live() -> usize {
+        most_goroutines()
+    }
     fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Self::Handle<T> {
         thread::spawn(f)
     }

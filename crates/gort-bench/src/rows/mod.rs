@@ -7,6 +7,7 @@
 pub mod contend;
 pub mod ffi;
 pub mod gort;
+#[cfg_attr(not(target_os = "linux"), path = "hooked_elsewhere.rs")]
 pub mod hooked;
 pub mod net;
 pub mod parked;

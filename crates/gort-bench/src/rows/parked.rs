@@ -13,7 +13,7 @@ pub const PARKED: usize = 1_000_000;
 ///
 /// The bytes count from the start of the process, so a runtime gains nothing by taking memory early; handles are included.
 pub fn parked<T: Threads>() -> Vec<f64> {
-    let crowd = scaled(PARKED).min(T::MAX_LIVE);
+    let crowd = scaled(PARKED).min(T::max_live());
     round::<T>(crowd.div_ceil(1000));
     round::<T>(crowd)
 }

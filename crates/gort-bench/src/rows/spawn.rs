@@ -28,7 +28,7 @@ pub fn spawn_join<T: Threads>() -> f64 {
 
 /// Nanoseconds per task to spawn a crowd and join it.
 pub fn spawn_many<T: Threads>() -> f64 {
-    let crowd = scaled(100_000).min(T::MAX_LIVE);
+    let crowd = scaled(100_000).min(T::max_live());
     let per_crowd = per_op(|n| {
         let count = Arc::new(AtomicU64::new(0));
         let mut handles = Vec::with_capacity(crowd);
@@ -52,8 +52,8 @@ pub fn spawn_many<T: Threads>() -> f64 {
 /// Milliseconds for the tree of a million leaves. Not run where that many tasks cannot exist.
 pub fn skynet<T: Threads>() -> Measured {
     let leaves = skynet_leaves();
-    if T::MAX_LIVE < leaves as usize {
-        return Err(format!("at most {} tasks at once", T::MAX_LIVE));
+    if T::max_live() < leaves as usize {
+        return Err(format!("at most {} tasks at once", T::max_live()));
     }
     tree::<T>(leaves.min(1000));
     let start = Instant::now();

@@ -19,9 +19,6 @@ pub trait Channel: 'static {
 
 /// Tasks that are written as threads are.
 pub trait Threads: 'static {
-    /// How many tasks may be alive at once without special system settings. Rows that count per task are scaled down to it, rows
-    /// whose name promises more are not run.
-    const MAX_LIVE: usize;
     /// Whether a yield on one processor always lets the other runnable task go first, so that the yield row can insist on it.
     const ALTERNATES: bool;
     /// Owner of a task.
@@ -33,6 +30,9 @@ pub trait Threads: 'static {
     /// A lock around a number.
     type Counter: Default + Send + Sync + 'static;
 
+    /// How many tasks may be alive at once without special system settings. Rows that count per task are scaled down to it, rows
+    /// whose name promises more are not run.
+    fn max_live() -> usize;
     /// Starts a task.
     fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Self::Handle<T>;
     /// Waits for a task and returns its result; panics if it panicked.
