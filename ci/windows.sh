@@ -13,6 +13,7 @@
 #   ci/windows.sh                             everything that is known to work there
 #   ci/windows.sh -p gort-rt --lib futex      one subject
 #   ci/windows.sh capi                        the library for C and its programs
+#   ci/windows.sh tour                        the tour, and the measurements with tiny counts
 #   ci/windows.sh --manifest-path tests/windows/Cargo.toml --test panics
 #   ci/windows.sh env                         writes what to source before calling cargo oneself, and says where
 #   GORT_WINDOWS_CACHE=DIR ci/windows.sh      keeps std's sources and what is built of them there
@@ -329,10 +330,16 @@ capi() {
     done
 }
 
+# The tour, and each row of the measurements with tiny counts; no figure is judged.
+tour() {
+    cargo run --locked --release
+    GORT_BENCH_SCALE=0.01 cargo run --locked --release -p gort-bench -- run --procs 2 --rounds 1
+}
+
 everything() {
     cargo fmt --manifest-path tests/windows/Cargo.toml --check
     for package in '-p gort-rt -p gort-redirect -p gort --all-targets' '-p gort-capi --lib --test panics' \
-        '--manifest-path tests/windows/Cargo.toml --all-targets'; do
+        '-p tour -p gort-bench --bins' '--manifest-path tests/windows/Cargo.toml --all-targets'; do
         # shellcheck disable=SC2086 # several words
         cargo clippy --locked $package -- -D warnings
     done
@@ -343,10 +350,11 @@ everything() {
     done
     GORT_BACKEND=threads suites "${skipped_with_threads[@]/#/--skip=}"
     capi
+    tour
 }
 
 case ${1:-} in
 '') everything ;;
-capi) "$1" ;;
+capi | tour) "$1" ;;
 *) run "$@" ;;
 esac
