@@ -195,12 +195,30 @@ END
 
 # ----------------------------------------------------------------------------------------------------------------- Wine
 wine=$work/wine
+
+# How a program is run. The server stays for a minute after the last program, and with it Wine's services: they would begin anew, and
+# end, with each program that is alone.
+write_runner() {
+    cat >"$work/wine-run.new" <<END
+#!/bin/sh
+# Runs a program for Windows. WINEDEBUG=+seh,+module and so on shows what Wine does.
+export WINEPREFIX=$work/wineprefix WINEDEBUG=\${WINEDEBUG--all} WINESERVER=$wine/usr/lib/wine/wineserver64
+export WINEDLLOVERRIDES='mscoree=;mshtml=;winemenubuilder.exe='
+unset DISPLAY WAYLAND_DISPLAY
+\$WINESERVER -p60 </dev/null >/dev/null 2>&1
+exec $wine/usr/lib/wine/wine64 "\$@"
+END
+    chmod +x "$work/wine-run.new"
+    mv "$work/wine-run.new" "$work/wine-run"
+}
+
 install_wine() {
     local libraries=$wine/usr/lib/x86_64-linux-gnu program zlib
     if [ ! -e /usr/share/wine/nls ]; then
         as_root mkdir -p /usr/share/wine
         as_root ln -sfn "$wine/usr/share/wine/nls" /usr/share/wine/nls
     fi
+    write_runner
     [ ! -e "$wine/complete" ] || return 0
     unpack "$wine" trixie libwine wine64 libz-mingw-w64 libc6 libunwind8 liblzma5 libgcc-s1
     # What the package's own script would do: zlib1.dll, marked as one that Wine brings.
@@ -218,15 +236,6 @@ install_wine() {
             "$wine/usr/lib/wine/$program"
     done
     ln -sfn wineserver64 "$wine/usr/lib/wine/wineserver"
-    cat >"$work/wine-run" <<END
-#!/bin/sh
-# Runs a program for Windows. WINEDEBUG=+seh,+module and so on shows what Wine does.
-export WINEPREFIX=$work/wineprefix WINEDEBUG=\${WINEDEBUG--all} WINESERVER=$wine/usr/lib/wine/wineserver64
-export WINEDLLOVERRIDES='mscoree=;mshtml=;winemenubuilder.exe='
-unset DISPLAY WAYLAND_DISPLAY
-exec $wine/usr/lib/wine/wine64 "\$@"
-END
-    chmod +x "$work/wine-run"
     rm -rf "$work/wineprefix"
     "$work/wine-run" wineboot -i >"$work/wineboot.log" 2>&1 9>&-
     touch "$wine/complete"
