@@ -52,7 +52,7 @@ mod identity;
 mod oneone;
 mod os;
 mod phase;
-#[cfg_attr(windows, path = "poll/windows.rs")]
+#[cfg_attr(windows, path = "poll/windows/mod.rs")]
 mod poll;
 mod report;
 mod sched;

@@ -13,6 +13,7 @@ use crate::thread;
 
 pub use crate::debug::why::Why;
 pub use crate::os::imports::{redirect, Function};
+pub use crate::poll::{closing, look_again, look_again_where, opened, socket, Interest, Socket, Stamp, Turn, Waited};
 pub use crate::sync::futex::{KernelWait, Wait};
 
 /// The crate `gort` is in this process: it is an application, and its settings default to what applications want. Before the

@@ -86,4 +86,4 @@ pub(crate) use system::{
 pub(crate) use linux::{create_thread, epoll, forget_rseq, poll, read_file, wants_real_thread};
 
 #[cfg(windows)]
-pub(crate) use windows::{forget_thread_words, imports, is_for_kernel_threads, Place, Slot, ThreadWord};
+pub(crate) use windows::{afd, forget_thread_words, imports, is_for_kernel_threads, Place, Slot, ThreadWord};

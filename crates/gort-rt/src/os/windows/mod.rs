@@ -4,6 +4,7 @@
 //! value alone ([`error::kept`]): to the code of a goroutine it is what `errno` is on other systems.
 
 mod activity;
+pub(crate) mod afd;
 mod clock;
 pub(crate) mod code;
 mod cpus;
