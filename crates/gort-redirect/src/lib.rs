@@ -13,8 +13,10 @@
 //! | `GetProcAddress` | the system's function; for the first four names the address of the hook | the same |
 //! | `SetWaitableTimer` | the system's function; remembers when it is due | the system's function |
 //! | `WaitForSingleObject` | for a timer that it knows of, parks until that is due; what is not there yet it waits for as in a declared blocking call | the system's function |
+//! | `accept`, `connect`, `recv`, `recvfrom`, `send`, `sendto`, `WSARecv`, `WSARecvFrom`, `WSASend`, `WSASendTo`, `select` | parks until the socket is ready: see `net` | the system's function |
+//! | what makes, duplicates and closes sockets, or changes their mode | the system's function; remembers the mode, wakes who waits for a socket that is closed | the same |
 //!
-//! With these parking_lot, crossbeam-channel, flume, `std::sync` (`Mutex`, `RwLock`, `Condvar`, `Barrier`, `Once`, `mpsc`) and `std::thread::{park, sleep, yield_now}` park
+//! With these std's sockets, parking_lot, crossbeam-channel, flume, `std::sync` (`Mutex`, `RwLock`, `Condvar`, `Barrier`, `Once`, `mpsc`) and `std::thread::{park, sleep, yield_now}` park
 //! goroutines, also when plain threads use the same object.
 //!
 //! Rules that every hook keeps: off a goroutine it costs a load and a branch before the real thing; it never allocates or panics;
@@ -26,6 +28,7 @@
 
 mod address;
 mod lookup;
+mod net;
 mod sleep;
 mod switch;
 mod timer;
@@ -33,7 +36,19 @@ mod timer;
 use gort_rt::hook::{redirect, Function};
 
 /// All families.
-static FAMILIES: &[&[&Function]] = &[address::HOOKS, lookup::HOOKS, sleep::HOOKS, timer::HOOKS];
+static FAMILIES: &[&[&Function]] = &[
+    address::HOOKS,
+    lookup::HOOKS,
+    sleep::HOOKS,
+    timer::HOOKS,
+    net::accept::HOOKS,
+    net::connect::HOOKS,
+    net::life::HOOKS,
+    net::mode::HOOKS,
+    net::receive::HOOKS,
+    net::select::HOOKS,
+    net::send::HOOKS,
+];
 
 /// One function of the system's that a hook stands in for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
